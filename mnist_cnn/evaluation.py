@@ -1,0 +1,128 @@
+"""What a network gets right, and how far its confidence can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_cnn.dataset import LabelledImages
+
+NUM_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A network on n labelled images of k classes.
+
+    probabilities: (n, k) float32. labels: (n,) int32. confusion: (k, k) counts, row = label, column = first choice.
+    accuracy: share of hits; accuracy_low, accuracy_high: its 95 % interval. loss: mean cross-entropy in nats.
+    precision, recall: (k,), NaN for a class that was never chosen or does not occur.
+    calibration_error: expected calibration error, a share (0 is best).
+    """
+
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    confusion: NDArray[np.int64]
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    loss: float
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    calibration_error: float
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """The numbers by the names under which a run holds them, e.g. `test_accuracy`; classes without one left out."""
+        per_class = {
+            f"{prefix}_{name}/{number}": float(value)
+            for name, values in (("precision", self.precision), ("recall", self.recall))
+            for number, value in enumerate(values)
+            if not math.isnan(value)
+        }
+        return {
+            f"{prefix}_accuracy": self.accuracy,
+            f"{prefix}_accuracy_low": self.accuracy_low,
+            f"{prefix}_accuracy_high": self.accuracy_high,
+            f"{prefix}_loss": self.loss,
+            f"{prefix}_calibration_error": self.calibration_error,
+            **per_class,
+        }
+
+
+def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> EvaluationResult:
+    """Classify `data` with `network`, which gives probabilities. Raises ValueError if one of them is not finite."""
+    return score(predict(network, data.images, batch_size), data.labels)
+
+
+def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
+    """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.float32)])
+    def forward(batch: tf.Tensor) -> tf.Tensor:
+        return network(batch, training=False)
+
+    parts = [forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)]
+    return np.concatenate(parts)
+
+
+def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
+    """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,)."""
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite")
+    num_images, num_classes = probabilities.shape
+    choices = probabilities.argmax(axis=1)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion, (labels, choices), 1)
+    hits = int(np.trace(confusion))
+    low, high = wilson_interval(hits, num_images)
+    with np.errstate(invalid="ignore"):
+        precision = np.diag(confusion) / confusion.sum(axis=0)
+        recall = np.diag(confusion) / confusion.sum(axis=1)
+    likelihood = probabilities[np.arange(num_images), labels].astype(np.float64)
+    return EvaluationResult(
+        probabilities=probabilities,
+        labels=labels,
+        confusion=confusion,
+        accuracy=hits / num_images,
+        accuracy_low=low,
+        accuracy_high=high,
+        loss=float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
+        precision=precision,
+        recall=recall,
+        calibration_error=expected_calibration_error(probabilities, labels),
+    )
+
+
+def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): in [0, 1] by construction, sound near 100 % where the normal one is not."""
+    share = hits / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def calibration_bins(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean confidence, accuracy (NaN where empty) and count in each of 15 equal bins of confidence."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hits = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * NUM_CALIBRATION_BINS).astype(int) - 1, 0, NUM_CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, minlength=NUM_CALIBRATION_BINS)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(bins, confidence, NUM_CALIBRATION_BINS) / counts
+        accuracy = np.bincount(bins, hits, NUM_CALIBRATION_BINS) / counts
+    return mean_confidence, accuracy, counts
+
+
+def expected_calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
+    """Mean distance between confidence and accuracy over 15 bins, weighted by count (Guo et al., arXiv:1706.04599)."""
+    confidence, accuracy, counts = calibration_bins(probabilities, labels)
+    gaps = np.nan_to_num(np.abs(confidence - accuracy))
+    return float((gaps * counts).sum() / counts.sum())

@@ -1,0 +1,94 @@
+"""The networks: a third is one function here and one name in `mnist_cnn.settings.NETWORKS`.
+
+A builder takes the input tensor and gives the logits; `build` adds softmax as a layer of its own, so that
+the input optimisation can take the logits and everybody else the probabilities, with the same parameters.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import keras
+from keras import layers
+
+from mnist_cnn.settings import NETWORKS, SettingError
+
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+
+
+def build(
+    name: str,
+    seed: int,
+    *,
+    precision: str = "float32",
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+) -> keras.Model:
+    """A network with fresh weights: (n, *input_shape) float32 in [0, 1] -> (n, num_classes) float32 probabilities.
+
+    precision: Keras' name of the layers' number format; weights are float32 always.
+    The same seed gives the same weights. Raises `SettingError` for an unknown name.
+    """
+    if name not in NETWORKS:
+        raise SettingError(f"`network` must be one of {', '.join(NETWORKS)}; got {name!r}.")
+    keras.utils.set_random_seed(seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        inputs = keras.Input(input_shape, name="images")
+        features = getattr(sys.modules[__name__], name)(inputs)
+    finally:
+        keras.config.set_dtype_policy(before)
+    # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.
+    logits = layers.Dense(num_classes, name=LOGITS, dtype="float32")(features)
+    probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
+    return keras.Model(inputs, probabilities, name=name)
+
+
+def with_logits(network: keras.Model) -> keras.Model:
+    """The same network (shared weights) ending in its logits."""
+    return keras.Model(network.inputs, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
+
+
+def summary(network: keras.Model) -> str:
+    """The table of layers with shapes and parameter counts, as plain text."""
+    lines: list[str] = []
+    network.summary(print_fn=lambda text, **_: lines.append(text), line_length=100)
+    return "\n".join(lines) + "\n"
+
+
+def compact(images: Any) -> Any:
+    """Three convolutions, the first two with stride 2: most of the accuracy for little arithmetic.
+
+    No pooling, and no bias where BatchNorm's offset takes its place. BatchNorm's momentum is .9 since one
+    epoch is too short for the averages of Keras' default .99.
+    """
+    features = images
+    for filters, size, strides in ((16, 5, 2), (32, 5, 2), (64, 3, 1)):
+        features = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(features)
+        features = layers.BatchNormalization(momentum=0.9)(features)
+        features = layers.ReLU()(features)
+    return layers.Flatten()(features)
+
+
+def report(images: Any) -> Any:
+    """The reference report's network, layer for layer: 62,735,658 parameters with the ten logits.
+
+    62,734,250 of them are trainable, 1,408 are BatchNorm's means and variances.
+    """
+    features = images
+    for filters in (96, 256):
+        for _ in range(2):
+            features = layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
+            features = layers.BatchNormalization()(features)
+        features = layers.MaxPooling2D(2, strides=2)(features)
+    for filters in (384, 384, 256):
+        features = layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
+    features = layers.MaxPooling2D(2, strides=1)(features)
+    features = layers.Flatten()(features)
+    for units in (4096, 4096, 1024):
+        features = layers.Dense(units, activation="relu")(features)
+        features = layers.Dropout(0.5)(features)
+    return features

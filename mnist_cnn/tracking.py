@@ -1,0 +1,470 @@
+"""The only door to MLflow runs, artifacts and logged models.
+
+A run that `tracked_run` opened never stays RUNNING: it ends FINISHED, FAILED (with the reason as a tag), or KILLED
+when a person or the system interrupts it; one that was killed outright is closed when the next run starts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import numpy as np
+import psutil
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.entities import LoggedModelInput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from numpy.typing import NDArray
+
+from mnist_cnn import checkpoints
+from mnist_cnn.dataset import LabelledImages
+from mnist_cnn.settings import SettingError, Settings
+from mnist_cnn.training import TrainingState
+
+if TYPE_CHECKING:
+    import keras
+
+RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+PROCESS_TAG = "process"
+REASON_TAG = "reason"
+KIND_TAG = "kind"
+SETTINGS_FILE = "settings.json"
+CHECKPOINTS = "checkpoints"
+CHECKPOINTS_KEPT = 2
+SECONDS_BETWEEN_FLUSHES = 2.0
+
+INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
+"""Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
+
+
+class TrackingError(SettingError):
+    """A run, model or store that was asked for cannot be used; the message says which and why."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM reached this process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_status = 128 + number
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """Where a model was logged: its id (`m-...`) and the URI that loads it."""
+
+    model_id: str
+    uri: str
+
+
+class TrackedRun:
+    """An open run: logs to it in the units of this project. Made by `tracked_run`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run_id: str = run.info.run_id
+        self.artifact_uri: str = run.info.artifact_uri
+        self._client = mlflow.MlflowClient()
+        self._buffer: list[Metric] = []
+        self._flushed = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        return str(self._client.get_run(self.run_id).info.run_name)
+
+    def rename(self, name: str) -> None:
+        self._client.update_run(self.run_id, name=name)
+
+    def suggest_name(self, name: str) -> None:
+        """Name the run, unless its user did."""
+        if INVENTED_NAME.fullmatch(self.name):
+            self.rename(name)
+
+    def log_settings(self, settings: Settings, extra: Mapping[str, Any]) -> None:
+        """Log every setting as a parameter, but those that `mlflow run` has logged already, and all of it as JSON."""
+        known = self._client.get_run(self.run_id).data.params
+        words = {name: word for name, word in settings.as_words().items() if word != "" and name not in known}
+        self._client.log_batch(self.run_id, params=[Param(name, word) for name, word in words.items()])
+        mlflow.log_dict({"settings": dataclasses.asdict(settings), **extra}, SETTINGS_FILE)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def describe(self, note: str) -> None:
+        """The page's description in the UI, as Markdown."""
+        self.set_tags({"mlflow.note.content": note})
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, float],
+        step: int = 0,
+        *,
+        model: LoggedModel | None = None,
+        data: LabelledImages | None = None,
+    ) -> None:
+        """Buffer numbers and send them every two seconds, linked to a model and a data set where given."""
+        now = int(time.time() * 1000)
+        model_id = model.model_id if model else None
+        linked = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
+        self._buffer += [
+            Metric(key, float(value), now, step, model_id=model_id, run_id=self.run_id, **linked)
+            for key, value in metrics.items()
+        ]
+        if time.monotonic() - self._flushed > SECONDS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def flush(self) -> None:
+        for start in range(0, len(self._buffer), 1000):
+            self._client.log_batch(self.run_id, metrics=self._buffer[start : start + 1000])
+        self._buffer.clear()
+        self._flushed = time.monotonic()
+
+    def log_data(self, data: LabelledImages, context: str) -> None:
+        """Link a data set to the run: name, digest, shapes and where it came from."""
+        # The source is given as such, since of a path MLflow warns that it can be read in several ways.
+        source = CodeDatasetSource({"file": data.source})
+        dataset = mlflow.data.from_numpy(
+            data.images, targets=data.labels, source=source, name=data.name, digest=data.digest
+        )
+        mlflow.log_input(dataset, context=context)
+
+    def log_figure(self, figure: Any, path: str) -> None:
+        """Log a matplotlib figure as a picture."""
+        mlflow.log_figure(figure, path)
+
+    def log_text(self, text: str, path: str) -> None:
+        mlflow.log_text(text, path)
+
+    def log_json(self, values: Mapping[str, Any], path: str) -> None:
+        mlflow.log_dict(dict(values), path)
+
+    def log_model(self, network: keras.Model, example: NDArray[np.float32], tags: Mapping[str, str]) -> LoggedModel:
+        """Log a Keras model as `model`, with signature, input example and the versions it needs."""
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]))]),
+        )
+        info = Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=SimpleNamespace(save_model=_save_keras_model),
+            flavor_name="keras",
+            model=network,
+            signature=signature,
+            input_example=example,
+            # Named, for working them out takes MLflow several seconds and a second process.
+            pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
+            tags=dict(tags),
+        )
+        return LoggedModel(model_id=info.model_id, uri=info.model_uri)
+
+    def log_used_model(self, model: LoggedModel) -> None:
+        """Link a model that this run reads."""
+        self._client.log_inputs(self.run_id, models=[LoggedModelInput(model.model_id)])
+
+    def save_checkpoint(self, state: TrainingState) -> None:
+        """Keep `state` with the run; the last two are kept, so that one which was cut short does no harm."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"epoch-{state.epoch:05d}.npz"
+            checkpoints.save(state, path)
+            mlflow.log_artifact(str(path), CHECKPOINTS)
+        for old in _checkpoint_paths(self.run_id)[CHECKPOINTS_KEPT:]:
+            get_artifact_repository(self.artifact_uri).delete_artifacts(old)
+
+    def delete_checkpoints(self) -> None:
+        if _checkpoint_paths(self.run_id):
+            get_artifact_repository(self.artifact_uri).delete_artifacts(CHECKPOINTS)
+
+
+@contextmanager
+def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[TrackedRun]:
+    """Open a run (the one that `mlflow run` made, or a new one, or `resume`), and close it whatever happens.
+
+    An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
+    """
+    _quiet_logs()
+    _end_with_parent()
+    with _interruptible():
+        if resume:
+            _put_aside_for(resume)
+        try:
+            run = mlflow.start_run(run_id=resume or os.environ.pop(RUN_ID_VARIABLE, None))
+        except MlflowException as error:
+            raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
+        tracked = TrackedRun(run)
+        if name:
+            tracked.rename(name)
+        status, reason = "FINISHED", ""
+        try:
+            tracked.set_tags({PROCESS_TAG: _this_process(), KIND_TAG: kind, REASON_TAG: "", **_commit()})
+            close_stale_runs()
+            yield tracked
+            tracked.flush()
+        except KeyboardInterrupt as error:
+            status, reason = "KILLED", str(error) or "interrupted"
+            raise
+        except BaseException as error:
+            status, reason = "FAILED", f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            with _undisturbed():
+                _close(tracked, status, reason)
+
+
+def _close(tracked: TrackedRun, status: str, reason: str) -> None:
+    """End a run; where the store itself fails (a full disk), say so and leave it to the next start to close it."""
+    try:
+        if reason:
+            with suppress(Exception):
+                tracked.flush()
+            tracked.set_tags({REASON_TAG: reason[:5000]})
+        mlflow.end_run(status)
+    except Exception as error:
+        if status == "FINISHED":
+            raise
+        print(
+            f"The run {tracked.run_id} could not be marked {status} ({_first_line(error)}); the next run closes it.",
+            file=sys.stderr,
+        )
+
+
+def resumable(run_id: str, kind: str) -> dict[str, Any]:
+    """What `log_settings` stored for an interrupted run. Raises `TrackingError` where it cannot be gone on with."""
+    _quiet_logs()
+    try:
+        run = mlflow.MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(
+            f"`resume` must be the id of a run in {mlflow.get_tracking_uri()}; got {run_id!r}. ({_first_line(error)})"
+        ) from error
+    if run.data.tags.get(KIND_TAG) != kind:
+        raise TrackingError(f"`resume` must be the id of a {kind} run; {run_id} is {run.data.tags.get(KIND_TAG, 'none')}.")
+    if run.info.status == "FINISHED":
+        raise TrackingError(f"`resume`: the run {run_id} has finished; there is nothing to go on with.")
+    if run.info.status == "RUNNING" and _is_alive(run.data.tags.get(PROCESS_TAG, "")):
+        raise TrackingError(f"`resume`: the run {run_id} is still running (process {run.data.tags[PROCESS_TAG]}).")
+    try:
+        stored: dict[str, Any] = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{SETTINGS_FILE}"))
+    except (MlflowException, OSError, ValueError) as error:
+        raise TrackingError(
+            f"`resume`: the run {run_id} was interrupted before its settings were stored; start a new one."
+        ) from error
+    return stored
+
+
+def newest_checkpoint(run_id: str) -> TrainingState | None:
+    """The state after the last epoch that was stored whole, or None before the first."""
+    for path in _checkpoint_paths(run_id):
+        with tempfile.TemporaryDirectory() as folder:
+            local = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
+            try:
+                return checkpoints.load(Path(local))
+            except checkpoints.CheckpointError as error:
+                print(f"{error}; going back one epoch.", file=sys.stderr)
+    return None
+
+
+def close_stale_runs() -> None:
+    """Mark runs of this machine KILLED whose process is gone (kill -9, power cut): none stays RUNNING."""
+    client = mlflow.MlflowClient()
+    active = mlflow.active_run()
+    experiments = [active.info.experiment_id] if active else ["0"]
+    for run in client.search_runs(experiments, f"attributes.status = 'RUNNING' and tags.{PROCESS_TAG} != ''"):
+        process = run.data.tags[PROCESS_TAG]
+        if process.split()[0] == socket.gethostname() and not _is_alive(process):
+            client.set_tag(run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def mark_refused(reason: str) -> None:
+    """Where `mlflow run` has made a run for settings that are refused: say why in its tags, and end it."""
+    _quiet_logs()
+    client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
+    client.set_tag(run_id, REASON_TAG, reason[:5000])
+    client.set_terminated(run_id, "FAILED")
+
+
+def _save_keras_model(path: str, **arguments: Any) -> None:
+    """`mlflow.keras.save_model`, which fails on an input example unless the folder is there.
+
+    https://github.com/mlflow/mlflow/issues/16183
+    """
+    import mlflow.keras
+
+    os.makedirs(path, exist_ok=True)
+    mlflow.keras.save_model(path=path, **arguments)
+
+
+def resolve_model(uri: str) -> LoggedModel:
+    """A model from a `runs:/` or `models:/` URI, or the newest that was trained if `uri` is empty.
+
+    Raises `TrackingError` if there is none.
+    """
+    _quiet_logs()
+    store = mlflow.get_tracking_uri()
+    if not uri:
+        models = mlflow.search_logged_models(
+            filter_string=f"tags.{KIND_TAG} = 'train'",
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            max_results=1,
+            output_format="list",
+        )
+        if not models:
+            raise TrackingError(f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first.")
+        return LoggedModel(models[0].model_id, f"models:/{models[0].model_id}")
+    if not uri.startswith(("runs:/", "models:/")):
+        raise TrackingError(
+            f"`model` must be of the form runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or "
+            f"models:/m-ID; got {uri!r}."
+        )
+    try:
+        info = mlflow.models.get_model_info(uri)
+    except Exception as error:  # MLflow raises a different kind for each form of URI.
+        raise TrackingError(f"`model`: there is no {uri} in {store} ({_first_line(error)}).") from error
+    if "keras" not in info.flavors:
+        raise TrackingError(f"`model`: {uri} is not a Keras model; it has the flavours {', '.join(info.flavors)}.")
+    return LoggedModel(info.model_id, uri)
+
+
+def load_model(model: LoggedModel) -> keras.Model:
+    """The Keras model itself. A download's progress bar is not shown."""
+    import mlflow.keras
+
+    return mlflow.keras.load_model(model.uri)
+
+
+def tracking_uri() -> str:
+    return str(mlflow.get_tracking_uri())
+
+
+def how_to_look() -> str:
+    """The command that shows the store of this process in a browser, or its address."""
+    uri = tracking_uri()
+    if uri.startswith("http"):
+        return f"open {uri}"
+    default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return "mlflow ui" if uri in (default, "sqlite:///mlflow.db") else f"mlflow ui --backend-store-uri {uri}"
+
+
+def _checkpoint_paths(run_id: str) -> list[str]:
+    """Newest first."""
+    files = mlflow.MlflowClient().list_artifacts(run_id, CHECKPOINTS)
+    return sorted((file.path for file in files), reverse=True)
+
+
+def _put_aside_for(run_id: str) -> None:
+    """`mlflow run` makes a run for each command; going on with another one leaves it empty, so it is deleted."""
+    shell = os.environ.pop(RUN_ID_VARIABLE, "")
+    if shell and shell != run_id:
+        client = mlflow.MlflowClient()
+        client.set_tag(shell, REASON_TAG, f"empty: its command went on with the run {run_id}")
+        client.set_terminated(shell, "FINISHED")
+        client.delete_run(shell)
+
+
+def _commit() -> dict[str, str]:
+    """The commit of this code, and whether files differ from it; nothing where it is not in a git checkout."""
+    import git
+
+    try:
+        repository = git.Repo(Path(__file__).parents[1])
+        commit = repository.head.commit.hexsha
+    except (git.exc.InvalidGitRepositoryError, ValueError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "git.uncommitted_changes": str(repository.is_dirty()).lower()}
+
+
+def _this_process() -> str:
+    process = psutil.Process()
+    return f"{socket.gethostname()} {process.pid} {process.create_time():.0f}"
+
+
+def _is_alive(process_tag: str) -> bool:
+    """Whether the process of a tag runs on this machine; one on another machine is taken to."""
+    try:
+        host, pid, created = process_tag.split()
+    except ValueError:
+        return False
+    if host != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(int(pid))
+        return abs(process.create_time() - float(created)) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise `Interrupted` at the first SIGINT or SIGTERM; further ones are ignored while the run is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold signals back for the moment in which a run is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """Under `mlflow run`: be sent SIGTERM when that command ends, or its `kill` would leave this process working on.
+
+    Linux only (prctl's PR_SET_PDEATHSIG); elsewhere nothing happens.
+    """
+    if RUN_ID_VARIABLE in os.environ and sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _quiet_logs() -> None:
+    """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

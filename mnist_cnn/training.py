@@ -1,0 +1,314 @@
+"""Train a network: one compiled loop over steps that can be stopped after any epoch and goes on with the same numbers.
+
+Everything that is drawn (order of images, augmentation) depends on the seed and the step alone, and dropout's
+generators are part of the state, so a training resumed from `TrainingState` ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_cnn import evaluation, networks, transforms
+from mnist_cnn.dataset import LabelledImages, Split
+from mnist_cnn.randomness import derive_seed, generator
+from mnist_cnn.settings import TrainSettings
+
+WARM_UP = 0.2
+"""Share of the steps in which the learning rate rises."""
+
+SECONDS_A_CALL = 0.5
+"""How long one call of the compiled loop may take: a person who interrupts waits no longer than that."""
+
+RECALIBRATION_IMAGES = 4096
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch's numbers. Losses are mean cross-entropies in nats (smoothed labels while training), accuracies shares.
+
+    `accuracy` and `loss` are running means while the weights move, with augmentation and dropout on;
+    `validation_*` are taken at the epoch's end, with both off. `learning_rate` is the last step's.
+    `seconds` covers training, not validation.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by the names under which a run holds them, epoch by epoch."""
+        return {
+            "train_loss": self.loss,
+            "train_accuracy": self.accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+            "learning_rate": self.learning_rate,
+            "seconds_per_epoch": self.seconds,
+            "images_per_second": self.images_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that the next epoch depends on: variables of network and optimizer, in order, after `epoch` epochs."""
+
+    epoch: int
+    network: list[NDArray[Any]]
+    optimizer: list[NDArray[Any]]
+    history: list[EpochResult]
+
+
+@dataclass(frozen=True)
+class StepResults:
+    """What happened in consecutive steps. first: number of the first (from 0); losses, accuracies: (steps,) float32."""
+
+    first: int
+    losses: NDArray[np.float32]
+    accuracies: NDArray[np.float32]
+    learning_rates: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """history: one entry an epoch, those before a resume included. seconds: training, all epochs."""
+
+    history: list[EpochResult]
+    seconds: float
+
+
+class StepCurve:
+    """Gathers the steps' numbers for a curve within the epochs."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._points: list[tuple[float, float, float]] = []
+
+    def add(self, steps: StepResults) -> None:
+        epoch = (steps.first + len(steps.losses)) / self._num_steps
+        self._points.append((epoch, float(steps.losses.mean()), float(steps.accuracies.mean())))
+
+    def points(self) -> NDArray[np.float64]:
+        """(n, 3): epochs gone by, mean loss and mean accuracy since the point before."""
+        return np.array(self._points).reshape(-1, 3)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """422 for 54,000 images at 128: the last batch of an epoch is filled up with images of its beginning."""
+    return math.ceil(num_images / batch_size)
+
+
+def learning_rates(schedule: str, peak: float, num_steps: int) -> NDArray[np.float32]:
+    """The learning rate of each step, (num_steps,).
+
+    `constant`: the peak. `one_cycle`: linear rise over the first fifth, then half a cosine down to 0
+    (Smith & Topin, "Super-Convergence", arXiv:1708.07120, with a cosine for its second line).
+    """
+    if schedule == "constant":
+        return np.full(num_steps, peak, np.float32)
+    step = np.arange(num_steps)
+    rise = max(1, round(num_steps * WARM_UP))
+    fall = np.clip((step - rise) / max(1, num_steps - rise), 0, 1)
+    return (peak * np.minimum(1, (step + 1) / rise) * 0.5 * (1 + np.cos(np.pi * fall))).astype(np.float32)
+
+
+def epoch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> NDArray[np.int32]:
+    """Which images each step of an epoch sees: (steps, batch_size) indices, each image at least once."""
+    order = generator(seed, "order", epoch).permutation(num_images).astype(np.int32)
+    return np.resize(order, (steps_per_epoch(num_images, batch_size), batch_size))
+
+
+def train(
+    network: keras.Model,
+    data: Split,
+    settings: TrainSettings,
+    *,
+    state: TrainingState | None = None,
+    on_steps: Callable[[StepResults], None] | None = None,
+    on_epoch: Callable[[EpochResult, Callable[[], TrainingState]], None] | None = None,
+) -> TrainingResult:
+    """Train `network` in place for `settings.epochs` epochs, from `state` where one is given.
+
+    on_steps: called about twice a second. on_epoch: called after each epoch with its numbers and a function
+    that gives the state to go on from. Raises `TrainingDiverged` as soon as a loss is NaN or infinite.
+    """
+    loop = _Loop(network, data.train, settings)
+    history: list[EpochResult] = []
+    if state is not None:
+        loop.restore(state)
+        history = list(state.history)
+    num_steps = steps_per_epoch(len(data.train), settings.batch_size)
+    rates = learning_rates(settings.schedule, settings.learning_rate, num_steps * settings.epochs)
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        first = (epoch - 1) * num_steps
+        start = time.perf_counter()
+        losses, accuracies = loop.run_epoch(epoch, first, rates[first : first + num_steps], on_steps)
+        if epoch == settings.epochs and settings.recalibrate:
+            recalibrate(network, data.train, settings)
+        seconds = time.perf_counter() - start
+        validation = evaluation.evaluate(network, data.validation)
+        history.append(
+            EpochResult(
+                epoch=epoch,
+                loss=float(losses.mean()),
+                accuracy=float(accuracies.mean()),
+                validation_loss=validation.loss,
+                validation_accuracy=validation.accuracy,
+                learning_rate=float(rates[first + num_steps - 1]),
+                seconds=seconds,
+                images_per_second=num_steps * settings.batch_size / seconds,
+            )
+        )
+        if on_epoch is not None:
+            on_epoch(history[-1], lambda: loop.state(history))
+    return TrainingResult(history, sum(result.seconds for result in history))
+
+
+class _Loop:
+    """The compiled steps, with the images and the optimizer that they work on."""
+
+    def __init__(self, network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:
+        self._network = network
+        self._settings = settings
+        self._num_images = len(images)
+        self._steps_a_call = 1
+        self._optimizer = keras.optimizers.AdamW(1.0, weight_decay=settings.weight_decay)
+        self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self._optimizer.build(network.trainable_variables)
+        self._run = self._compile(tf.constant(images.images), tf.constant(images.labels))
+
+    def _compile(self, images: Any, labels: Any) -> Any:
+        settings, optimizer = self._settings, self._optimizer
+        network = networks.with_logits(self._network)
+        variables = network.trainable_variables
+
+        def step(indices: Any, rate: Any, seed: Any) -> tuple[Any, Any]:
+            batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
+            if settings.augmentation > 0:
+                strength = settings.augmentation
+                batch = transforms.random_affine(
+                    batch, seed, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
+                )
+            with tf.GradientTape() as tape:
+                logits = network(batch, training=True)
+                num_classes = logits.shape[-1]
+                smoothing = settings.label_smoothing
+                target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
+                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+            optimizer.learning_rate.assign(rate)
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
+            return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, settings.batch_size), tf.int32),
+                tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((None, 2), tf.int32),
+            ]
+        )
+        def run(indices: Any, rates: Any, seeds: Any) -> tuple[Any, Any]:
+            count = tf.shape(indices)[0]
+            losses = tf.TensorArray(tf.float32, count)
+            accuracies = tf.TensorArray(tf.float32, count)
+            for i in tf.range(count):
+                # One step at a time: TensorFlow would let the next one read weights that this one is still writing.
+                tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+                loss, accuracy = step(indices[i], rates[i], seeds[i])
+                losses = losses.write(i, loss)
+                accuracies = accuracies.write(i, accuracy)
+            return losses.stack(), accuracies.stack()
+
+        return run
+
+    def run_epoch(
+        self, epoch: int, first: int, rates: NDArray[np.float32], on_steps: Callable[[StepResults], None] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        order = epoch_order(self._settings.seed, epoch, self._num_images, self._settings.batch_size)
+        stream = derive_seed(self._settings.seed, "augmentation")
+        seeds = np.stack([np.full(len(order), stream), first + np.arange(len(order))], axis=1).astype(np.int32)
+        losses, accuracies = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
+        done = 0
+        while done < len(order):
+            start = time.perf_counter()
+            part = slice(done, min(done + self._steps_a_call, len(order)))
+            results = self._run(order[part], rates[part], seeds[part])
+            losses[part], accuracies[part] = (result.numpy() for result in results)
+            if not np.isfinite(losses[part]).all():
+                bad = done + int(np.argmin(np.isfinite(losses[part])))
+                raise TrainingDiverged(
+                    f"the loss became {losses[bad]} at step {bad + 1} of {len(order)} in epoch {epoch}, "
+                    f"at a learning rate of {rates[bad]:.3g}; try a lower `learning_rate` than "
+                    f"{self._settings.learning_rate:g}"
+                )
+            if on_steps is not None:
+                on_steps(StepResults(first + done, losses[part], accuracies[part], rates[part]))
+            count = part.stop - part.start
+            done = part.stop
+            affordable = int(SECONDS_A_CALL * count / (time.perf_counter() - start))
+            self._steps_a_call = min(max(1, affordable), 4 * self._steps_a_call)
+        return losses, accuracies
+
+    def state(self, history: list[EpochResult]) -> TrainingState:
+        return TrainingState(
+            epoch=len(history),
+            network=[np.asarray(variable) for variable in self._network.variables],
+            optimizer=[np.asarray(variable) for variable in self._optimizer.variables],
+            history=list(history),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        for variables, values in (
+            (self._network.variables, state.network),
+            (self._optimizer.variables, state.optimizer),
+        ):
+            if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+                raise ValueError(f"the state is not one of a {self._network.name} network")
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+def recalibrate(network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:
+    """Set BatchNorm's means and variances to their averages over training batches, weights as they are now.
+
+    The moving averages lag behind weights that moved fast (Izmailov et al., arXiv:1803.05407, section 3.2).
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    statistics = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+    shares = [1 - layer.momentum for layer in layers for _ in range(2)]
+
+    @tf.function
+    def batch_statistics(batch: Any) -> list[Any]:
+        # From 0, one training pass leaves (1 - momentum) times the batch's own statistics.
+        for variable in statistics:
+            variable.assign(tf.zeros_like(variable))
+        network(batch, training=True)
+        return [variable.value / share for variable, share in zip(statistics, shares, strict=True)]
+
+    count = max(1, min(RECALIBRATION_IMAGES, len(images)) // settings.batch_size)
+    order = generator(settings.seed, "recalibration").permutation(len(images))
+    totals: list[Any] = [0.0] * len(statistics)
+    for i in range(count):
+        batch = images.images[order[i * settings.batch_size : (i + 1) * settings.batch_size]]
+        totals = [total + part.numpy() for total, part in zip(totals, batch_statistics(batch), strict=True)]
+    for variable, total in zip(statistics, totals, strict=True):
+        variable.assign(total / count)

@@ -1,0 +1,36 @@
+"""One file an entry point: read settings, call, log. What they share on the way in and out stands here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from mnist_cnn.settings import SettingError
+
+
+def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
+    """Call an entry point with the command line's words; a user's mistake or a failure is one line, no traceback.
+
+    Exit status: 0 done, 1 failed, 2 refused, 130 or 143 interrupted.
+    """
+    try:
+        main(sys.argv[1:])
+    except SettingError as error:
+        refuse(program, str(error))
+    except KeyboardInterrupt as error:
+        print(f"\n{program}: {error or 'interrupted'}.", file=sys.stderr)
+        raise SystemExit(getattr(error, "exit_status", 130)) from None
+    except (ArithmeticError, OSError) as error:
+        print(f"\n{program}: {type(error).__name__}: {error}.", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def refuse(program: str, reason: str) -> NoReturn:
+    print(f"{program}: {reason}", file=sys.stderr)
+    if "MLFLOW_RUN_ID" in os.environ:
+        from mnist_cnn import tracking
+
+        tracking.mark_refused(reason)
+    raise SystemExit(2)

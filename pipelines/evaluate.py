@@ -1,0 +1,47 @@
+"""Evaluate a logged model on the test images; the numbers are linked to that model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_cnn import dataset
+from mnist_cnn.settings import EvaluateSettings
+from pipelines import enter
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = EvaluateSettings.from_command_line(argv)
+    test = dataset.load_test(settings.dataset)
+    from mnist_cnn import tracking
+
+    model = tracking.resolve_model(settings.model)
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    from mnist_cnn import evaluation, figures, notes
+
+    with tracking.tracked_run("evaluate", name=settings.run_name) as run:
+        run.suggest_name(f"evaluate-{test.name}")
+        run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id})
+        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_data(test, "testing")
+        run.log_used_model(model)
+        print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
+        scores = evaluation.evaluate(tracking.load_model(model), test, settings.batch_size)
+        run.log_metrics(scores.metrics("test"), model=model, data=test)
+        for name, figure in figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
+            run.log_figure(figure, f"figures/{name}.png")
+        run.describe(notes.of_evaluation(model.uri, test, scores))
+
+    print(
+        f"""
+{notes.accuracy(scores, "test")}
+Run      {run.name}
+Run id   {run.run_id}
+Model    {model.uri}
+Look     {tracking.how_to_look()}"""
+    )
+
+
+if __name__ == "__main__":
+    enter(main, "evaluate")

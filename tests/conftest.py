@@ -1,0 +1,55 @@
+"""Every test works in a temporary folder with a store of its own; nothing here touches the network or the project's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_cnn import hardware
+
+hardware.start_tensorflow()
+
+import mlflow  # noqa: E402 (TensorFlow is started quietly before anything imports it)
+
+PROJECT = Path(__file__).resolve().parent.parent
+NUM_TRAIN, NUM_TEST = 1000, 300
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 1,000 training and 300 test images of MNIST as a file of the same form."""
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    with np.load(PROJECT / "mnist_cnn" / "data" / "mnist.npz") as whole:
+        counts = {"x_train": NUM_TRAIN, "y_train": NUM_TRAIN, "x_test": NUM_TEST, "y_test": NUM_TEST}
+        np.savez(path, **{key: whole[key][:count] for key, count in counts.items()})
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fresh SQLite store, made once: its forty schema migrations take seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db").search_experiments()
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+    """Work in the store's folder, as a person in the project's folder would; no MLflow variable leaks in or out."""
+    for name in list(os.environ):
+        if name.startswith("MLFLOW_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(store)
+    mlflow.set_tracking_uri(None)
+    yield mlflow.MlflowClient()
+    while mlflow.active_run():
+        mlflow.end_run("FAILED")

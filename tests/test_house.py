@@ -1,0 +1,89 @@
+"""The house keeps its floors, its doors, and the promises that two files make to each other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+
+import pytest
+import yaml
+from conftest import PROJECT
+
+from mnist_cnn.settings import ENTRY_POINTS
+
+FLOORS = [
+    {"settings"},
+    {"dataset", "networks", "transforms", "randomness", "hardware"},
+    {"evaluation"},
+    {"training"},
+    {"checkpoints"},
+    {"tracking", "figures", "notes", "progress"},
+]
+DOORS = {"mlflow": {"tracking"}, "matplotlib": {"figures"}}
+MODULES = sorted((PROJECT / "mnist_cnn").rglob("*.py"))
+
+
+def imports(path, top_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
+    assert {path.stem for path in MODULES} - {"__init__"} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_imports_only_from_floors_below(path) -> None:
+    if path.stem == "__init__":
+        assert not imports(path)
+        return
+    floor = next(number for number, names in enumerate(FLOORS) if path.stem in names)
+    below = set().union(*FLOORS[:floor])
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("mnist_cnn.")}
+    assert used <= below, f"{path.stem} imports {used - below}"
+    for library, doors in DOORS.items():
+        uses = any(name.split(".")[0] == library for name in imports(path))
+        assert not uses or path.stem in doors, f"{path.stem} imports {library}, which {doors} is the door to"
+
+
+def test_settings_need_the_standard_library_alone() -> None:
+    import sys
+
+    used = {name.split(".")[0] for name in imports(PROJECT / "mnist_cnn" / "settings.py")}
+    assert used <= sys.stdlib_module_names
+
+
+def test_nothing_is_called_utils() -> None:
+    vague = {"utils", "util", "common", "base", "helpers", "misc"}
+    assert not vague & {path.stem for path in PROJECT.rglob("*.py") if "site-packages" not in path.parts}
+
+
+def test_mlproject_names_each_entry_points_settings() -> None:
+    text = (PROJECT / "MLproject").read_text()
+    project = yaml.safe_load(text)
+    assert set(project["entry_points"]) == set(ENTRY_POINTS)
+    for name, entry_point in project["entry_points"].items():
+        assert entry_point == {"command": f"python -m pipelines.{name}"}
+        comment = re.search(rf"^  {name}:\n((?:    #.*\n)+)", text, re.MULTILINE)
+        assert comment is not None
+        assert comment[1].replace("#", "").split() == [field.name for field in fields(ENTRY_POINTS[name])]
+
+
+def test_every_dependency_has_its_reason_beside_it() -> None:
+    lines = (PROJECT / "pyproject.toml").read_text().splitlines()
+    for line in lines:
+        if re.match(r'\s+"[a-z].*",?', line) and "ignore" not in line and not line.strip().startswith('"mnist-cnn['):
+            assert re.search(r'"(\s*\]|,)\s+# \w', line), line
+
+
+def test_the_constraints_pin_every_dependency() -> None:
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", (PROJECT / "constraints.txt").read_text(), re.MULTILINE))
+    needed = set(re.findall(r'^\s+"([a-z0-9-]+)[\[><=]', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert needed - {"mnist-cnn"} <= pinned

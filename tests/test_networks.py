@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_cnn import networks
+from mnist_cnn.settings import NETWORKS, SettingError
+
+
+@pytest.fixture(scope="module")
+def report() -> keras.Model:
+    return networks.build("report", seed=0)
+
+
+def test_the_report_network_has_exactly_the_reports_parameters(report: keras.Model) -> None:
+    trainable = sum(int(np.prod(weight.shape)) for weight in report.trainable_weights)
+    fixed = sum(int(np.prod(weight.shape)) for weight in report.non_trainable_weights)
+    assert (report.count_params(), trainable, fixed) == (62_735_658, 62_734_250, 1_408)
+
+
+def test_the_report_network_is_the_reports_layer_for_layer(report: keras.Model) -> None:
+    def describe(layer: keras.Layer) -> str:
+        config, kind = layer.get_config(), type(layer).__name__
+        if kind == "Conv2D":
+            size, padding, activation = config["kernel_size"][0], config["padding"], config["activation"]
+            return f"conv {config['filters']} {size}x{size} {padding} {activation}"
+        if kind == "MaxPooling2D":
+            return f"pool {config['pool_size'][0]} / {config['strides'][0]}"
+        if kind == "Dense":
+            return f"dense {config['units']} {config['activation']}"
+        return f"dropout {config['rate']}" if kind == "Dropout" else kind
+
+    assert [describe(layer) for layer in report.layers] == [
+        "InputLayer",
+        "conv 96 3x3 same relu", "BatchNormalization", "conv 96 3x3 same relu", "BatchNormalization", "pool 2 / 2",
+        "conv 256 3x3 same relu", "BatchNormalization", "conv 256 3x3 same relu", "BatchNormalization", "pool 2 / 2",
+        "conv 384 3x3 same relu", "conv 384 3x3 same relu", "conv 256 3x3 same relu", "pool 2 / 1",
+        "Flatten",
+        "dense 4096 relu", "dropout 0.5", "dense 4096 relu", "dropout 0.5", "dense 1024 relu", "dropout 0.5",
+        "dense 10 linear", "Activation",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_logits_and_probabilities_belong_together(precision: str) -> None:
+    network = networks.build("compact", seed=0, precision=precision)
+    images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+    logits, probabilities = (np.asarray(model(images)) for model in (networks.with_logits(network), network))
+    assert logits.dtype == probabilities.dtype == np.float32
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(probabilities, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_logits_share_the_networks_weights() -> None:
+    network = networks.build("compact", seed=0)
+    assert networks.with_logits(network).trainable_variables[0] is network.trainable_variables[0]
+
+
+def test_the_seed_decides_the_weights() -> None:
+    first, same, other = (networks.build("compact", seed=seed).get_weights()[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert not np.allclose(first, other)
+
+
+def test_every_name_is_a_network_that_takes_other_images_and_classes() -> None:
+    for name in NETWORKS:
+        if name != "report":  # a quarter of a gigabyte again
+            network = networks.build(name, seed=0, input_shape=(32, 32, 3), num_classes=7)
+            assert network(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 7)
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(SettingError, match="`network` must be one of compact, report; got 'huge'"):
+        networks.build("huge", seed=0)
+
+
+def test_the_summary_is_plain_text() -> None:
+    text = networks.summary(networks.build("compact", seed=0))
+    assert "logits" in text and "Total params" in text and "\x1b" not in text

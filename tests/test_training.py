@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_cnn import checkpoints, dataset, evaluation, networks, training, transforms
+from mnist_cnn.settings import TrainSettings
+
+SETTINGS = TrainSettings(epochs=3, batch_size=64, seed=5, augmentation=0.5, weight_decay=0.01)
+
+
+@pytest.fixture(scope="module")
+def data(small_dataset: Path) -> dataset.Split:
+    return dataset.split(dataset.load_train(str(small_dataset)))
+
+
+def train(data: dataset.Split, settings: TrainSettings, state: training.TrainingState | None = None, **options: object):
+    network = networks.build(settings.network, settings.seed)
+    states: list[training.TrainingState] = []
+    result = training.train(
+        network, data, settings, state=state, on_epoch=lambda _, state: states.append(state()), **options
+    )
+    return network, result, states
+
+
+@pytest.fixture(scope="module")
+def trained(data: dataset.Split):
+    return train(data, SETTINGS)
+
+
+def numbers(history: list[training.EpochResult]) -> list[tuple[float, ...]]:
+    return [(r.loss, r.accuracy, r.validation_loss, r.validation_accuracy, r.learning_rate) for r in history]
+
+
+def test_training_learns(trained: tuple) -> None:
+    network, result, _ = trained
+    assert [r.epoch for r in result.history] == [1, 2, 3]
+    assert result.history[-1].loss < 0.7 * result.history[0].loss
+    assert result.history[-1].validation_accuracy > 0.6
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: tuple, data: dataset.Split) -> None:
+    network, result, _ = trained
+    again, repeated, _ = train(data, SETTINGS)
+    assert numbers(repeated.history) == numbers(result.history)
+    for one, two in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    other, _, _ = train(data, TrainSettings(epochs=1, batch_size=64, seed=6))
+    assert not np.allclose(other.get_weights()[0], network.get_weights()[0])
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_training_resumed_from_a_file_ends_at_the_same_numbers(
+    epoch: int, trained: tuple, data: dataset.Split, tmp_path: Path
+) -> None:
+    network, result, states = trained
+    checkpoints.save(states[epoch - 1], tmp_path / "state.npz")
+    again, resumed, _ = train(data, SETTINGS, state=checkpoints.load(tmp_path / "state.npz"))
+    assert numbers(resumed.history) == numbers(result.history)
+    for one, two in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_dropout_goes_on_where_it_stopped(data: dataset.Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_dropout(images):
+        return keras.layers.Dropout(0.5)(keras.layers.Flatten()(images))
+
+    monkeypatch.setattr(networks, "compact", with_dropout)
+    settings = TrainSettings(epochs=2, batch_size=64)
+    _, result, states = train(data, settings)
+    _, resumed, _ = train(data, settings, state=states[0])
+    assert numbers(resumed.history) == numbers(result.history)
+
+
+def test_it_is_keras_own_training_step(data: dataset.Split) -> None:
+    """Against `fit` with the same images in the same order, constant learning rate: the same weights."""
+    settings = TrainSettings(
+        batch_size=64, learning_rate=1e-3, schedule="constant", label_smoothing=0.1, recalibrate=False, seed=1
+    )
+    network, result, _ = train(data, settings)
+    reference = networks.build("compact", 1)
+    logits = networks.with_logits(reference)
+    logits.compile(
+        keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    )
+    order = training.epoch_order(1, 1, len(data.train), 64).ravel()
+    labels = keras.utils.to_categorical(data.train.labels[order], 10)
+    fitted = logits.fit(data.train.images[order], labels, batch_size=64, shuffle=False, verbose=0)
+    assert result.history[0].loss == pytest.approx(fitted.history["loss"][0], rel=1e-4)
+    for ours, theirs in zip(network.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_nan_stops_the_training_with_the_reason(data: dataset.Split) -> None:
+    images = data.train.images.copy()
+    images[17] = np.nan
+    broken = dataset.LabelledImages(images, data.train.labels, "", "", "")
+    with pytest.raises(training.TrainingDiverged, match="loss became nan at step .* of 15 in epoch 1.*learning_rate"):
+        train(dataset.Split(broken, data.validation), TrainSettings(batch_size=64))
+
+
+def test_an_epoch_shows_every_image_and_another_epoch_in_another_order() -> None:
+    order = training.epoch_order(0, 1, 54_000, 128)
+    assert order.shape == (422, 128)
+    assert np.array_equal(np.unique(order), np.arange(54_000))
+    assert not np.array_equal(order, training.epoch_order(0, 2, 54_000, 128))
+    assert training.epoch_order(0, 1, 10, 64).shape == (1, 64)
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = training.learning_rates("one_cycle", 0.02, 422)
+    peak = int(rates.argmax())
+    assert rates[peak] == pytest.approx(0.02)
+    assert 80 <= peak <= 86
+    assert (np.diff(rates[:peak]) > 0).all() and (np.diff(rates[peak + 1 :]) < 0).all()
+    assert 0 <= rates[-1] < 1e-5
+    assert (training.learning_rates("constant", 0.001, 5) == np.float32(0.001)).all()
+    assert np.isfinite(training.learning_rates("one_cycle", 1, 1)).all()
+
+
+def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(data: dataset.Split) -> None:
+    network = networks.build("compact", 0)
+    training.recalibrate(network, data.train, TrainSettings(batch_size=900))
+    convolution = network.layers[1]
+    normalization = network.layers[2]
+    features = np.asarray(convolution(data.train.images))
+    np.testing.assert_allclose(normalization.moving_mean, features.mean(axis=(0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(normalization.moving_variance, features.var(axis=(0, 1, 2)), rtol=1e-3, atol=1e-5)
+
+
+def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> None:
+    plain, _, _ = train(data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant"))
+    decayed, _, _ = train(data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant", weight_decay=1.0))
+    for one, two in zip(plain.trainable_variables, decayed.trainable_variables, strict=True):
+        ratio = np.linalg.norm(two) / max(np.linalg.norm(one), 1e-9)
+        assert (ratio < 0.9995) == (one.name == "kernel"), one.path
+
+
+def test_mixed_bfloat16_trains(data: dataset.Split) -> None:
+    network = networks.build("compact", 0, precision="mixed_bfloat16")
+    result = training.train(network, data, TrainSettings(epochs=2, batch_size=64, precision="mixed_bfloat16"))
+    assert result.history[-1].loss < result.history[0].loss
+    assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+
+
+def test_a_state_of_another_network_is_refused(trained: tuple, data: dataset.Split) -> None:
+    state = trained[2][0]
+    wrong = training.TrainingState(1, state.network[:-1], state.optimizer, state.history)
+    with pytest.raises(ValueError, match="not one of a compact network"):
+        train(data, SETTINGS, state=wrong)
+
+
+@pytest.mark.parametrize("kept", [0, 0.3, 0.99])
+def test_a_checkpoint_that_was_cut_short_is_noticed(kept: float, trained: tuple, tmp_path: Path) -> None:
+    path = tmp_path / "epoch-00001.npz"
+    checkpoints.save(trained[2][0], path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(checkpoints.CheckpointError, match="epoch-00001.npz cannot be read"):
+        checkpoints.load(path)
+
+
+def test_a_shift_moves_the_image_and_no_transform_leaves_it() -> None:
+    image = np.zeros((1, 28, 28, 1), np.float32)
+    image[0, 10:18, 12:16] = 1
+    same = transforms.random_affine(image, (0, 0))
+    np.testing.assert_allclose(same, image, atol=1e-6)
+    many = np.repeat(image, 200, axis=0)
+    moved = np.asarray(transforms.random_affine(many, (0, 1), shift=3.0))
+    rows = (moved.sum(axis=(2, 3)) * np.arange(28)).sum(axis=1) / moved.sum(axis=(1, 2, 3))
+    assert 2.5 < np.abs(rows - 13.5).max() <= 3.0 + 1e-3 and abs(rows.mean() - 13.5) < 0.5
+    np.testing.assert_allclose(moved.sum(axis=(1, 2, 3)), image.sum(), rtol=1e-4)
+
+
+def test_rotation_and_scale_are_about_the_centre_and_within_their_limits() -> None:
+    image = np.zeros((1, 29, 29, 1), np.float32)
+    image[0, 14, 4:25] = 1  # a horizontal bar through the centre
+    many = np.repeat(image, 200, axis=0)
+    rows, columns = np.mgrid[:29, :29] - 14
+    for limits, low, high in (({"degrees": 20.0}, 0.9, 1.1), ({"scale": 0.2}, 0.8, 1.25)):
+        turned = np.asarray(transforms.random_affine(many, (1, 2), **limits))[..., 0]
+        mass = turned.sum(axis=(1, 2))
+        np.testing.assert_allclose((turned * rows).sum(axis=(1, 2)) / mass, 0, atol=0.1)
+        np.testing.assert_allclose((turned * columns).sum(axis=(1, 2)) / mass, 0, atol=0.1)
+        second = np.stack([(turned * a * b).sum(axis=(1, 2)) / mass for a, b in ((columns, columns), (columns, rows))])
+        angles = np.degrees(np.arctan2(second[1], second[0]))
+        lengths = np.sqrt(second.sum(axis=0) ** 0 * second[0]) / np.sqrt((np.arange(-10, 11) ** 2).mean())
+        assert np.abs(angles).max() < (20.5 if "degrees" in limits else 0.1)
+        assert lengths.min() > low * 0.9 and lengths.max() < high * 1.05
+        assert np.abs(angles).max() > 15 or lengths.max() - lengths.min() > 0.3
+
+
+def test_an_image_is_transformed_by_its_own_draw_and_the_same_seed_draws_the_same() -> None:
+    images = np.repeat(np.random.default_rng(0).random((1, 28, 28, 1), np.float32), 3, axis=0)
+    first = np.asarray(transforms.random_affine(images, (3, 4), shift=2, degrees=10, scale=0.1))
+    again = np.asarray(transforms.random_affine(images, (3, 4), shift=2, degrees=10, scale=0.1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first[0], first[1])
+
+
+def test_a_transform_can_be_differentiated() -> None:
+    image = tf.constant(np.random.default_rng(0).random((1, 28, 28, 1), np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        total = tf.reduce_sum(transforms.random_affine(image, (0, 0), degrees=10.0)[:, 10:18, 10:18] ** 2)
+    assert float(tf.norm(tape.gradient(total, image))) > 0
+
+
+def test_validation_is_what_evaluation_says_of_the_final_network(trained: tuple, data: dataset.Split) -> None:
+    network, result, _ = trained
+    assert evaluation.evaluate(network, data.validation).accuracy == result.history[-1].validation_accuracy
