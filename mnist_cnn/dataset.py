@@ -98,7 +98,9 @@ def _load(dataset: str, part: str) -> LabelledImages:
     pixels_key, labels_key = f"x_{part}", f"y_{part}"
     arrays = _read(path, (pixels_key, labels_key))
     pixels, labels = arrays[pixels_key], arrays[labels_key]
-    hashes = {key: hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest() for key in (pixels_key, labels_key)}
+    hashes = {
+        key: hashlib.sha256(np.ascontiguousarray(arrays[key]).data).hexdigest() for key in (pixels_key, labels_key)
+    }
     if dataset == "mnist":
         for key, found in hashes.items():
             if found != MNIST_SHA256[key]:

@@ -73,7 +73,9 @@ def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int =
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
     """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,)."""
     if not np.isfinite(probabilities).all():
-        raise ValueError(f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite")
+        raise ValueError(
+            f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite"
+        )
     num_images, num_classes = probabilities.shape
     choices = probabilities.argmax(axis=1)
     confusion = np.zeros((num_classes, num_classes), np.int64)
@@ -99,7 +101,7 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> Eval
 
 
 def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): in [0, 1] by construction, sound near 100 % where the normal one is not."""
+    """95 % interval of a share (Wilson 1927): within [0, 1], and sound near 100 % where the normal one is not."""
     share = hits / total
     centre = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))

@@ -25,13 +25,20 @@ def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = Non
     accuracy_axes, loss_axes = figure.subplots(1, 2)
     epochs = [result.epoch for result in history]
     many = len(history) > 12
-    for axes, key, title in ((accuracy_axes, "accuracy", "Accuracy"), (loss_axes, "loss", "Loss (cross-entropy, nats)")):
+    for axes, key, title in (
+        (accuracy_axes, "accuracy", "Accuracy"),
+        (loss_axes, "loss", "Loss (cross-entropy, nats)"),
+    ):
         if steps is not None and len(steps):
             column = 2 if key == "accuracy" else 1
             axes.plot(steps[:, 0], steps[:, column], color=TRAIN, alpha=0.35, linewidth=1, label="training, by step")
         marker = "" if many else "o"
         axes.plot(
-            epochs, [getattr(result, key) for result in history], color=TRAIN, marker=marker, label="training, epoch mean"
+            epochs,
+            [getattr(result, key) for result in history],
+            color=TRAIN,
+            marker=marker,
+            label="training, epoch mean",
         )
         axes.plot(
             epochs,
@@ -129,7 +136,9 @@ def calibration(result: EvaluationResult, title: str) -> Figure:
     return figure
 
 
-def most_wrong(result: EvaluationResult, images: NDArray[np.float32], title: str, rows: int = 4, columns: int = 8) -> Figure:
+def most_wrong(
+    result: EvaluationResult, images: NDArray[np.float32], title: str, rows: int = 4, columns: int = 8
+) -> Figure:
     """The wrongly classified images in which the network was surest, the surest first.
 
     images: (n, height, width, channels) in [0, 1], in the order of `result`.
@@ -159,5 +168,7 @@ def most_wrong(result: EvaluationResult, images: NDArray[np.float32], title: str
 
 def show_image(axes: Any, image: NDArray[np.float32]) -> None:
     """One image with crisp pixels on the fixed grey scale from 0 (black) to 1 (white)."""
-    axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(
+        image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     axes.set_axis_off()

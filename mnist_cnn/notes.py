@@ -58,8 +58,8 @@ def of_evaluation(model_uri: str, data: LabelledImages, result: EvaluationResult
         for number, (precision, recall) in enumerate(zip(result.precision, result.recall, strict=True))
     )
     return f"""\
-`{model_uri}` on the {len(data):,} test images of **{data.name}** (digest `{data.digest}`): {accuracy(result, "test")}; \
-loss {result.loss:.4f}; expected calibration error {result.calibration_error:.2%}.
+`{model_uri}` on the {len(data):,} test images of **{data.name}** (digest `{data.digest}`): \
+{accuracy(result, "test")}; loss {result.loss:.4f}; expected calibration error {result.calibration_error:.2%}.
 
 | class | precision | recall |
 |---|---|---|

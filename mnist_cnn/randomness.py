@@ -1,4 +1,4 @@
-"""One seed, many independent streams: what is drawn depends on the seed and the purpose, never on what was drawn before.
+"""One seed, many streams: what is drawn depends on the seed and the purpose, never on what was drawn before.
 
 This is what lets an interrupted training go on with the same numbers: epoch 7 shuffles as epoch 7 does,
 whether or not epochs 1 to 6 ran in this process.

@@ -82,7 +82,7 @@ def _fits(setting: dataclasses.Field[Any], kind: type, value: Any) -> bool:
     limits = setting.metadata
     if type(value) is not kind or ("choices" in limits and value not in limits["choices"]):
         return False
-    if kind not in (int, float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return True
     above, below = limits.get("above"), limits.get("below")
     return (
@@ -187,7 +187,8 @@ class Settings:
         if not cls.PRESETS:
             return ""
         lines = [
-            f"  {name:<14} " + (", ".join(f"{key}={show(value)}" for key, value in preset.items()) or "the defaults above")
+            f"  {name:<14} "
+            + (", ".join(f"{key}={show(value)}" for key, value in preset.items()) or "the defaults above")
             for name, preset in cls.PRESETS.items()
         ]
         return "presets (what you give yourself overrules a preset):\n" + "\n".join(lines)
@@ -226,7 +227,9 @@ def _pairs(argv: Sequence[str], program: str) -> dict[str, str]:
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
         if not word.startswith("--") or not name:
-            raise SettingError(f"{word!r} is not of the form --setting value; see python -m pipelines.{program} --help.")
+            raise SettingError(
+                f"{word!r} is not of the form --setting value; see python -m pipelines.{program} --help."
+            )
         if not equals:
             if not rest:
                 raise SettingError(f"`{name}` must be followed by a value; got none.")
@@ -295,7 +298,8 @@ class EvaluateSettings(Settings):
     PROGRAM: ClassVar[str] = "evaluate"
 
     model: str = text(
-        "", "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; the newest if not given."
+        "",
+        "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the newest.",
     )
     dataset: str = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
     batch_size: int = number(1000, "Images a step; bounds the memory, changes no number.", minimum=1, maximum=65_536)

@@ -209,7 +209,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[Trac
         if resume:
             _put_aside_for(resume)
         try:
-            run = mlflow.start_run(run_id=resume or os.environ.pop(RUN_ID_VARIABLE, None))
+            run = mlflow.start_run(run_id=resume or os.environ.pop(RUN_ID_VARIABLE, "") or None)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
@@ -259,7 +259,9 @@ def resumable(run_id: str, kind: str) -> dict[str, Any]:
             f"`resume` must be the id of a run in {mlflow.get_tracking_uri()}; got {run_id!r}. ({_first_line(error)})"
         ) from error
     if run.data.tags.get(KIND_TAG) != kind:
-        raise TrackingError(f"`resume` must be the id of a {kind} run; {run_id} is {run.data.tags.get(KIND_TAG, 'none')}.")
+        raise TrackingError(
+            f"`resume` must be the id of a {kind} run; {run_id} is {run.data.tags.get(KIND_TAG, 'none')}."
+        )
     if run.info.status == "FINISHED":
         raise TrackingError(f"`resume`: the run {run_id} has finished; there is nothing to go on with.")
     if run.info.status == "RUNNING" and _is_alive(run.data.tags.get(PROCESS_TAG, "")):
@@ -293,7 +295,9 @@ def close_stale_runs() -> None:
     for run in client.search_runs(experiments, f"attributes.status = 'RUNNING' and tags.{PROCESS_TAG} != ''"):
         process = run.data.tags[PROCESS_TAG]
         if process.split()[0] == socket.gethostname() and not _is_alive(process):
-            client.set_tag(run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)")
+            client.set_tag(
+                run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)"
+            )
             client.set_terminated(run.info.run_id, "KILLED")
 
 
@@ -331,7 +335,9 @@ def resolve_model(uri: str) -> LoggedModel:
             output_format="list",
         )
         if not models:
-            raise TrackingError(f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first.")
+            raise TrackingError(
+                f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."
+            )
         return LoggedModel(models[0].model_id, f"models:/{models[0].model_id}")
     if not uri.startswith(("runs:/", "models:/")):
         raise TrackingError(

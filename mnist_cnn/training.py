@@ -1,4 +1,4 @@
-"""Train a network: one compiled loop over steps that can be stopped after any epoch and goes on with the same numbers.
+"""Train a network: compiled steps that can be stopped after any epoch and go on with the same numbers.
 
 Everything that is drawn (order of images, augmentation) depends on the seed and the step alone, and dropout's
 generators are part of the state, so a training resumed from `TrainingState` ends where an uninterrupted one does.
@@ -25,8 +25,8 @@ from mnist_cnn.settings import TrainSettings
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""
 
-SECONDS_A_CALL = 0.5
-"""How long one call of the compiled loop may take: a person who interrupts waits no longer than that."""
+SECONDS_BETWEEN_REPORTS = 0.5
+"""How often the steps' numbers are fetched, checked and reported."""
 
 RECALIBRATION_IMAGES = 4096
 
@@ -182,23 +182,29 @@ def train(
 
 
 class _Loop:
-    """The compiled steps, with the images and the optimizer that they work on."""
+    """The compiled step, with the images and the optimizer that they work on."""
 
     def __init__(self, network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:
         self._network = network
         self._settings = settings
         self._num_images = len(images)
-        self._steps_a_call = 1
         self._optimizer = keras.optimizers.AdamW(1.0, weight_decay=settings.weight_decay)
         self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self._optimizer.build(network.trainable_variables)
-        self._run = self._compile(tf.constant(images.images), tf.constant(images.labels))
+        self._step = self._compile(tf.constant(images.images), tf.constant(images.labels))
 
     def _compile(self, images: Any, labels: Any) -> Any:
         settings, optimizer = self._settings, self._optimizer
         network = networks.with_logits(self._network)
         variables = network.trainable_variables
 
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((settings.batch_size,), tf.int32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((2,), tf.int32),
+            ]
+        )
         def step(indices: Any, rate: Any, seed: Any) -> tuple[Any, Any]:
             batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
             if settings.augmentation > 0:
@@ -217,26 +223,7 @@ class _Loop:
             hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
             return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, settings.batch_size), tf.int32),
-                tf.TensorSpec((None,), tf.float32),
-                tf.TensorSpec((None, 2), tf.int32),
-            ]
-        )
-        def run(indices: Any, rates: Any, seeds: Any) -> tuple[Any, Any]:
-            count = tf.shape(indices)[0]
-            losses = tf.TensorArray(tf.float32, count)
-            accuracies = tf.TensorArray(tf.float32, count)
-            for i in tf.range(count):
-                # One step at a time: TensorFlow would let the next one read weights that this one is still writing.
-                tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-                loss, accuracy = step(indices[i], rates[i], seeds[i])
-                losses = losses.write(i, loss)
-                accuracies = accuracies.write(i, accuracy)
-            return losses.stack(), accuracies.stack()
-
-        return run
+        return step
 
     def run_epoch(
         self, epoch: int, first: int, rates: NDArray[np.float32], on_steps: Callable[[StepResults], None] | None
@@ -245,12 +232,13 @@ class _Loop:
         stream = derive_seed(self._settings.seed, "augmentation")
         seeds = np.stack([np.full(len(order), stream), first + np.arange(len(order))], axis=1).astype(np.int32)
         losses, accuracies = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
-        done = 0
-        while done < len(order):
-            start = time.perf_counter()
-            part = slice(done, min(done + self._steps_a_call, len(order)))
-            results = self._run(order[part], rates[part], seeds[part])
-            losses[part], accuracies[part] = (result.numpy() for result in results)
+        done, pending, start = 0, [], time.perf_counter()
+        for i in range(len(order)):
+            pending.append(self._step(order[i], rates[i], seeds[i]))
+            if i + 1 < len(order) and time.perf_counter() - start < SECONDS_BETWEEN_REPORTS:
+                continue
+            part = slice(done, i + 1)
+            losses[part], accuracies[part] = np.array(pending).T
             if not np.isfinite(losses[part]).all():
                 bad = done + int(np.argmin(np.isfinite(losses[part])))
                 raise TrainingDiverged(
@@ -260,10 +248,7 @@ class _Loop:
                 )
             if on_steps is not None:
                 on_steps(StepResults(first + done, losses[part], accuracies[part], rates[part]))
-            count = part.stop - part.start
-            done = part.stop
-            affordable = int(SECONDS_A_CALL * count / (time.perf_counter() - start))
-            self._steps_a_call = min(max(1, affordable), 4 * self._steps_a_call)
+            done, pending, start = i + 1, [], time.perf_counter()
         return losses, accuracies
 
     def state(self, history: list[EpochResult]) -> TrainingState:

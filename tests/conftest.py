@@ -1,4 +1,4 @@
-"""Every test works in a temporary folder with a store of its own; nothing here touches the network or the project's folder."""
+"""Every test works in a temporary folder, with a store that is made for the tests; the project's own is not touched."""
 
 from __future__ import annotations
 

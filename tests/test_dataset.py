@@ -47,7 +47,9 @@ def test_a_changed_pixel_of_the_shipped_file_is_noticed(tmp_path: Path, monkeypa
         dataset.load_test()
 
 
-def test_loading_the_training_images_does_not_open_the_test_images(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+def test_loading_the_training_images_does_not_open_the_test_images(
+    tmp_path: Path, arrays: dict[str, np.ndarray]
+) -> None:
     path = tmp_path / "spoilt.npz"
     np.savez(path, **{**arrays, "x_test": np.zeros(3)})
     assert len(dataset.load_train(str(path))) == 20
@@ -150,7 +152,9 @@ def test_what_is_not_a_zip_is_refused(make: object, tmp_path: Path) -> None:
         dataset.load_train(str(path))
 
 
-def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DatasetError, match=f"there is no file nowhere.npz .looked for in {tmp_path}"):
         dataset.load_train("nowhere.npz")

@@ -224,14 +224,18 @@ def test_evaluate_links_its_numbers_to_the_model(client, finished, small_dataset
         evaluate.main(["--model", uri, "--dataset", str(small_dataset)])
         run = newest(client)
         assert run.data.metrics["test_accuracy"] == finished.data.metrics["test_accuracy"]
-        assert {"test_precision/3", "test_recall/3", "test_calibration_error", "test_accuracy_low"} <= set(run.data.metrics)
+        assert {"test_precision/3", "test_recall/3", "test_calibration_error", "test_accuracy_low"} <= set(
+            run.data.metrics
+        )
         assert run.inputs.model_inputs[0].model_id == model_id
     evaluate.main(["--model", f"models:/{model_id}", "--dataset", str(other), "--run_name", "inverted"])
     run = newest(client)
     assert run.info.run_name == "inverted" and run.data.metrics["test_accuracy"] < 0.5
     numbers = {(m.key, m.dataset_digest): m.value for m in client.get_logged_model(model_id).metrics}
     assert numbers["test_accuracy", dataset.load_test(str(other)).digest] == run.data.metrics["test_accuracy"]
-    assert numbers["test_accuracy", dataset.load_test(str(small_dataset)).digest] == finished.data.metrics["test_accuracy"]
+    assert (
+        numbers["test_accuracy", dataset.load_test(str(small_dataset)).digest] == finished.data.metrics["test_accuracy"]
+    )
 
 
 def test_evaluate_takes_registered_versions_aliases_and_the_newest(client, finished, small_dataset, capsys) -> None:

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, Settings, SettingError, TrainSettings
+from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, SettingError, Settings, TrainSettings
 
 # entry point, setting, words that must be refused
 REFUSED = [
@@ -94,7 +94,9 @@ def test_settings_survive_being_written_as_words_and_read_again(cls: type[Settin
 
 
 def test_dashes_and_an_equals_sign_are_read_too() -> None:
-    settings, given = TrainSettings.from_command_line(["--batch-size=64", "--recalibrate", "no", "--learning-rate", "3e-4"])
+    settings, given = TrainSettings.from_command_line(
+        ["--batch-size=64", "--recalibrate", "no", "--learning-rate", "3e-4"]
+    )
     assert given == {"batch_size": 64, "recalibrate": False, "learning_rate": 3e-4}
     assert settings.batch_size == 64
 

@@ -134,7 +134,9 @@ def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(dat
 
 def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> None:
     plain, _, _ = train(data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant"))
-    decayed, _, _ = train(data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant", weight_decay=1.0))
+    decayed, _, _ = train(
+        data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant", weight_decay=1.0)
+    )
     for one, two in zip(plain.trainable_variables, decayed.trainable_variables, strict=True):
         ratio = np.linalg.norm(two) / max(np.linalg.norm(one), 1e-9)
         assert (ratio < 0.9995) == (one.name == "kernel"), one.path

@@ -1,0 +1,28 @@
+"""Where every figure in the README comes from: each module is a command that prints a table and keeps it as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from mnist_cnn import hardware
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """`median (lowest to highest)`."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def keep(name: str, device: str, results: dict[str, Any]) -> None:
+    """Write results with hardware, versions and date to benchmarks/results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    content = {"date": date.today().isoformat(), "environment": hardware.describe(device), **results}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"\nKept in benchmarks/results/{path.name}")

@@ -1,0 +1,298 @@
+"""The commands as a person types them, each in processes of its own. Slow: run with `pytest -m slow`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+
+LONG = ["--epochs", "60", "--batch_size", "64", "--seed", "2"]
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    # `mlflow run` calls `python`, as a person with an activated environment has it.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
+    return {**clean, "PATH": path, "PYTHONPATH": str(PROJECT), "GIT_PYTHON_REFRESH": "quiet", **changes}
+
+
+def start(*words: object, cwd: Path, **changes: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(word) for word in words], cwd=cwd, env=environment(**changes), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(*words: object, cwd: Path, **changes: str) -> tuple[int, str]:
+    process = start(*words, cwd=cwd, **changes)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def mlflow_run(entry_point: str, *settings: object, cwd: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
+    words = [word for setting in settings for word in ("-P", setting)]
+    return run("mlflow", "run", PROJECT, "-e", entry_point, *options, *words, cwd=cwd)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, store: Path) -> Path:
+    """An empty folder, as a newcomer has it, away from the project."""
+    return tmp_path
+
+
+def client_of(folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+
+
+def only_run(folder: Path) -> mlflow.entities.Run:
+    runs = client_of(folder).search_runs(["0"])
+    assert len(runs) == 1, [(one.info.run_name, one.info.status, one.data.tags.get("reason")) for one in runs]
+    return runs[0]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("mlruns/0/*/artifacts/checkpoints/*.npz"))
+
+
+def test_mlflow_run_trains_and_evaluates_from_any_folder(folder: Path, small_dataset: Path) -> None:
+    status, output = mlflow_run("train", f"dataset={small_dataset}", "learning_rate=1e-2", cwd=folder)
+    assert status == 0, output
+    trained = only_run(folder)
+    assert (trained.info.status, trained.info.run_name) == ("FINISHED", "train-compact-quick")
+    assert trained.data.params["learning_rate"] == "1e-2" and trained.data.params["epochs"] == "1"
+    assert trained.data.tags["mlflow.project.entryPoint"] == "train" and trained.data.tags["mlflow.source.git.commit"]
+    lines = output.splitlines()
+    for word in ("Run ", "Run id ", "Model ", "Look ", "test accuracy "):
+        assert any(line.startswith(word) for line in lines[-8:]), output
+    assert trained.info.run_id in output and "Traceback" not in output and "Warning" not in output
+    status, output = mlflow_run("evaluate", f"dataset={small_dataset}", cwd=folder, options=("--env-manager", "local"))
+    assert status == 0, output
+    names = {one.info.run_name: one for one in client_of(folder).search_runs(["0"])}
+    assert set(names) == {"train-compact-quick", "evaluate-small"}
+    assert names["evaluate-small"].data.metrics["test_loss"] == trained.data.metrics["test_loss"]
+    # The other way of starting lands in the same experiment of the same store.
+    status, output = run(sys.executable, "-m", "pipelines.evaluate", "--dataset", small_dataset, cwd=folder)
+    assert status == 0 and len(client_of(folder).search_runs(["0"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epochs=abc", "train: `epochs` must be a whole number from 1 to 10,000; got 'abc'."),
+        ("epochs=", "train: `epochs` must be a whole number from 1 to 10,000; got ''."),
+        ("bogus=1", "train: `bogus` is not a setting of `train`; got '1'."),
+        ("dataset=nowhere.npz", "there is no file nowhere.npz"),
+    ],
+)
+def test_mlflow_run_refuses_a_bad_value_and_leaves_no_run_running(folder: Path, setting: str, message: str) -> None:
+    status, output = mlflow_run("train", setting, cwd=folder)
+    assert status != 0 and message in output and "Traceback" not in output
+    refused = only_run(folder)
+    assert refused.info.status == "FAILED" and refused.data.tags["reason"] in output
+
+
+def test_a_refusal_exits_with_2_and_makes_no_run(folder: Path) -> None:
+    status, output = run(sys.executable, "-m", "pipelines.train", "--seed", "-1", cwd=folder)
+    assert status == 2 and output == "train: `seed` must be a whole number from 0 to 2,147,483,647; got '-1'.\n"
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> mlflow.entities.Run:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    status, output = run(sys.executable, "-m", "pipelines.train", *LONG, "--dataset", small_dataset, cwd=folder)
+    assert status == 0, output
+    return only_run(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_training_resumes_to_the_same_numbers(
+    number: signal.Signals, folder: Path, small_dataset: Path, uninterrupted: mlflow.entities.Run
+) -> None:
+    command = (sys.executable, "-m", "pipelines.train")
+    process = start(*command, *LONG, "--dataset", small_dataset, cwd=folder)
+    wait_for(lambda: len(checkpoints(folder)) >= 2)
+    sent = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 10
+    left = only_run(folder)
+    if number == signal.SIGKILL:
+        assert (process.returncode, left.info.status) == (-9, "RUNNING")
+    else:
+        assert (process.returncode, left.info.status) == (128 + number, "KILLED")
+        assert left.data.tags["reason"] == f"interrupted by {number.name}" and "Traceback" not in output
+    status, output = mlflow_run("train", f"resume={left.info.run_id}", cwd=folder)
+    assert status == 0, output
+    resumed = only_run(folder)  # the run that `mlflow run` made for the command is put aside
+    assert resumed.info.run_id == left.info.run_id and resumed.info.status == "FINISHED"
+    for key in ("train_loss", "validation_loss", "test_loss", "test_accuracy"):
+        assert resumed.data.metrics[key] == uninterrupted.data.metrics[key], key
+    epochs = [metric.step for metric in client_of(folder).get_metric_history(left.info.run_id, "train_loss")]
+    assert sorted(set(epochs)) == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)]
+)
+def test_interrupting_mlflow_run_ends_the_training_and_its_run(
+    number: signal.Signals, whole_group: bool, folder: Path, small_dataset: Path
+) -> None:
+    words = ("epochs=10000", "batch_size=64", f"dataset={small_dataset}")
+    options = [word for setting in words for word in ("-P", setting)]
+    process = start("mlflow", "run", PROJECT, "-e", "train", *options, cwd=folder)
+    wait_for(lambda: checkpoints(folder))
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    process.communicate(timeout=60)  # ends when the training has closed its output, too
+    assert process.returncode != 0
+    wait_for(lambda: only_run(folder).info.status != "RUNNING", 20)
+    assert only_run(folder).info.status == "KILLED"
+
+
+def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
+    folder: Path, small_dataset: Path, uninterrupted: mlflow.entities.Run
+) -> None:
+    disk, ballast = folder / "disk", folder / "disk" / "ballast"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk can be made by root alone")
+    try:
+        process = start(sys.executable, "-m", "pipelines.train", *LONG, "--dataset", small_dataset, cwd=disk)
+        wait_for(lambda: len(checkpoints(disk)) >= 2)
+        with contextlib.suppress(OSError), ballast.open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1 and "Traceback" not in output
+        ballast.unlink()
+        left = only_run(disk)
+        assert left.info.status in ("FAILED", "RUNNING")  # RUNNING where the store itself could not be written
+        status, output = run(sys.executable, "-m", "pipelines.train", "--resume", left.info.run_id, cwd=disk)
+        assert status == 0, output
+        assert only_run(disk).data.metrics["test_loss"] == uninterrupted.data.metrics["test_loss"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *words: str) -> Iterator[str]:
+    """`mlflow ...` on a free port of the loopback address, stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    log = (folder / "server.log").open("w+")
+    server = subprocess.Popen(
+        ["mlflow", *words, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(f"{address}/health", timeout=1).status == 200
+        assert server.poll() is None, (folder / "server.log").read_text()
+        return False
+
+    try:
+        wait_for(answers)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+        log.close()
+
+
+def test_it_behaves_the_same_with_a_remote_tracking_server(folder: Path, tmp_path_factory, small_dataset: Path) -> None:
+    home = tmp_path_factory.mktemp("server")
+    with serving(home, "server", "--backend-store-uri", f"sqlite:///{home}/store.db",
+                 "--artifacts-destination", str(home / "artifacts")) as address:  # fmt: skip
+        command, remote = (sys.executable, "-m", "pipelines.train"), {"MLFLOW_TRACKING_URI": address}
+        process = start(*command, *LONG, "--dataset", small_dataset, cwd=folder, **remote)
+        wait_for(lambda: list(home.glob("artifacts/0/*/artifacts/checkpoints/*.npz")))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        client = mlflow.MlflowClient(tracking_uri=address)
+        (left,) = client.search_runs(["0"])
+        assert left.info.status == "KILLED"
+        status, output = run(*command, "--resume", left.info.run_id, cwd=folder, **remote)
+        assert status == 0 and f"open {address}" in output, output
+        finished = client.get_run(left.info.run_id)
+        assert finished.info.status == "FINISHED" and finished.outputs.model_outputs
+        status, output = run(
+            sys.executable, "-m", "pipelines.evaluate", "--dataset", small_dataset, cwd=folder, **remote
+        )
+        assert status == 0, output
+        newest = client.search_runs(["0"], max_results=1)[0]
+        assert newest.data.metrics["test_accuracy"] == finished.data.metrics["test_accuracy"]
+    assert not list(folder.iterdir()), "nothing is written beside a remote store"
+
+
+def test_a_tracking_server_that_is_not_there_is_said_in_one_line(folder: Path, small_dataset: Path) -> None:
+    status, output = run(
+        sys.executable, "-m", "pipelines.train", "--dataset", small_dataset, cwd=folder,
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+    )  # fmt: skip
+    assert status == 2 and "no run can be opened in http://127.0.0.1:9" in output and "Traceback" not in output
+
+
+def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    status, output = mlflow_run("train", f"dataset={small_dataset}", "epochs=3", "batch_size=64", cwd=folder)
+    assert status == 0, output
+    trained = only_run(folder)
+    pictures = Path(SCREENSHOTS) if SCREENSHOTS else folder
+    with serving(folder, "ui") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+                  "--disable-component-update", "--disable-sync", "--disable-quic"],
+        )  # fmt: skip
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.goto(f"{address}/#/experiments/0/runs")
+        page.get_by_text("train-compact-quick").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "runs.png")
+        page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}")
+        for text in ("What to look at", "test_accuracy", "learning_rate"):
+            page.get_by_text(text).first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "run.png")
+        page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/model-metrics")
+        page.get_by_text("train_loss").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "metrics.png")
+        page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/artifacts")
+        page.get_by_text("figures").first.click(timeout=60_000)
+        page.get_by_text("learning_curves.png").first.click(timeout=60_000)
+        image = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
+        image.wait_for(timeout=60_000)
+        assert image.evaluate("picture => picture.naturalWidth") > 500
+        page.screenshot(path=pictures / "artifacts.png")
+        browser.close()
