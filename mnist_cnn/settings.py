@@ -270,7 +270,7 @@ class TrainSettings(Settings):
     )
     weight_decay: float = number(0.0, "Decoupled weight decay of AdamW (kernels only).", minimum=0, maximum=10)
     label_smoothing: float = number(
-        0.1, "Share of the label's weight that is spread evenly over all classes.", minimum=0, below=1
+        0.05, "Share of the label's weight that is spread evenly over all classes.", minimum=0, below=1
     )
     augmentation: float = number(
         0.0,

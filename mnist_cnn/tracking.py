@@ -173,6 +173,8 @@ class TrackedRun:
             model=network,
             signature=signature,
             input_example=example,
+            # MLflow would load the model once more and show a progress bar; a test of ours does it instead.
+            validate_serving_input=False,
             # Named, for working them out takes MLflow several seconds and a second process.
             pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
             tags=dict(tags),
@@ -309,10 +311,10 @@ def mark_refused(reason: str) -> None:
     client.set_terminated(run_id, "FAILED")
 
 
-def _save_keras_model(path: str, **arguments: Any) -> None:
+def _save_keras_model(path: str, validate_serving_input: bool, **arguments: Any) -> None:
     """`mlflow.keras.save_model`, which fails on an input example unless the folder is there.
 
-    https://github.com/mlflow/mlflow/issues/16183
+    https://github.com/mlflow/mlflow/issues/16183. `validate_serving_input` is read by MLflow before it gets here.
     """
     import mlflow.keras
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import re
+
+from conftest import PROJECT
+
+from benchmarks import table
+from mnist_cnn.settings import ENTRY_POINTS, NETWORKS
+
+README = (PROJECT / "README.md").read_text()
+
+
+def test_the_readmes_results_are_the_measured_ones() -> None:
+    """`python -m benchmarks.table` prints what belongs between the marks."""
+    written = README.split("-->\n", 1)[1].split("\n<!-- end of results -->")[0]
+    assert written == table.section()
+
+
+def test_every_command_in_the_readme_names_settings_that_exist() -> None:
+    commands = re.findall(r"mlflow run \. -e (\w+)([^\n`#]*)", README)
+    assert len(commands) > 8
+    for program, rest in commands:
+        words = dict(re.findall(r"-P (\w+)=(\S+)", rest))
+        ENTRY_POINTS[program].resolve(ENTRY_POINTS[program].parse(words))
+
+
+def test_every_picture_and_file_that_the_readme_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (PROJECT / target).exists(), target
+
+
+def test_every_network_is_named() -> None:
+    assert all(f"{name}" in README for name in NETWORKS)
