@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -35,13 +36,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
-from mnist_cnn import checkpoints
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.settings import SettingError, Settings
-from mnist_cnn.training import TrainingState
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
     import keras
+
+    from mnist_cnn.training import TrainingState
 
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 PROCESS_TAG = "process"
@@ -187,6 +188,8 @@ class TrackedRun:
 
     def save_checkpoint(self, state: TrainingState) -> None:
         """Keep `state` with the run; the last two are kept, so that one which was cut short does no harm."""
+        from mnist_cnn import checkpoints
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"epoch-{state.epoch:05d}.npz"
             checkpoints.save(state, path)
@@ -206,12 +209,14 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[Trac
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
     _quiet_logs()
-    _end_with_parent()
+    made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
+    if made_by_mlflow_run:
+        _end_with_parent()
     with _interruptible():
-        if resume:
-            _put_aside_for(resume)
+        if resume and made_by_mlflow_run:
+            _put_aside(made_by_mlflow_run, resume)
         try:
-            run = mlflow.start_run(run_id=resume or os.environ.pop(RUN_ID_VARIABLE, "") or None)
+            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
@@ -232,6 +237,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[Trac
         finally:
             with _undisturbed():
                 _close(tracked, status, reason)
+                if status == "KILLED" and tracked.run_id == made_by_mlflow_run:
+                    _when_parent_has_gone(tracked.run_id, "killed")
 
 
 def _close(tracked: TrackedRun, status: str, reason: str) -> None:
@@ -279,6 +286,8 @@ def resumable(run_id: str, kind: str) -> dict[str, Any]:
 
 def newest_checkpoint(run_id: str) -> TrainingState | None:
     """The state after the last epoch that was stored whole, or None before the first."""
+    from mnist_cnn import checkpoints
+
     for path in _checkpoint_paths(run_id):
         with tempfile.TemporaryDirectory() as folder:
             local = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
@@ -381,14 +390,25 @@ def _checkpoint_paths(run_id: str) -> list[str]:
     return sorted((file.path for file in files), reverse=True)
 
 
-def _put_aside_for(run_id: str) -> None:
+def _put_aside(shell: str, run_id: str) -> None:
     """`mlflow run` makes a run for each command; going on with another one leaves it empty, so it is deleted."""
-    shell = os.environ.pop(RUN_ID_VARIABLE, "")
-    if shell and shell != run_id:
-        client = mlflow.MlflowClient()
-        client.set_tag(shell, REASON_TAG, f"empty: its command went on with the run {run_id}")
-        client.set_terminated(shell, "FINISHED")
-        client.delete_run(shell)
+    client = mlflow.MlflowClient()
+    client.set_tag(shell, REASON_TAG, f"empty: its command went on with the run {run_id}")
+    client.update_run(shell, name=f"empty, goes on as {client.get_run(run_id).info.run_name}")
+    _when_parent_has_gone(shell, "delete")
+
+
+def _when_parent_has_gone(run_id: str, action: str) -> None:
+    """Start `mnist_cnn.aftermath`, which outlives this process by seconds and holds none of its pipes."""
+    subprocess.Popen(
+        [sys.executable, "-m", "mnist_cnn.aftermath", str(os.getppid()), run_id, action],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _commit() -> dict[str, str]:
@@ -459,11 +479,11 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Under `mlflow run`: be sent SIGTERM when that command ends, or its `kill` would leave this process working on.
+    """Be sent SIGTERM when `mlflow run` ends, or a `kill` of that command would leave this process working on.
 
     Linux only (prctl's PR_SET_PDEATHSIG); elsewhere nothing happens.
     """
-    if RUN_ID_VARIABLE in os.environ and sys.platform == "linux":
+    if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 

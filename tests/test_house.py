@@ -14,13 +14,13 @@ from mnist_cnn.settings import ENTRY_POINTS
 
 FLOORS = [
     {"settings"},
-    {"dataset", "networks", "transforms", "randomness", "hardware"},
+    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath"},
     {"evaluation"},
     {"training"},
     {"checkpoints"},
     {"tracking", "figures", "notes", "progress"},
 ]
-DOORS = {"mlflow": {"tracking"}, "matplotlib": {"figures"}}
+DOORS = {"mlflow": {"tracking", "aftermath"}, "matplotlib": {"figures"}}
 MODULES = sorted((PROJECT / "mnist_cnn").rglob("*.py"))
 
 
