@@ -1,11 +1,15 @@
-"""The README's results, made from benchmarks/results: `python -m benchmarks.table` prints them."""
+"""The README's results, made from benchmarks/results: `python -m benchmarks.table` writes them into it."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, spread
+
+README = Path(__file__).parents[1] / "README.md"
+START, END = "-->\n", "\n<!-- end of results -->"
 
 REPORT_TABLE = [
     # The reference report's own numbers: epoch, accuracy, loss, validation accuracy, validation loss.
@@ -29,6 +33,8 @@ def machine(results: dict[str, Any]) -> str:
 def presets() -> str:
     lines = ["| preset | network | epochs | test accuracy, % | training time, s | seeds |", "|---|---|---|---|---|---|"]
     for name in ("quick", "accurate", "report"):
+        if not (RESULTS / f"preset-{name}.json").exists():
+            continue
         results = load(f"preset-{name}")
         runs, settings = results["runs"], results["settings"]
         accuracy = spread([100 * run["test_accuracy"] for run in runs])
@@ -93,4 +99,7 @@ The report's network (62,735,658 parameters) at full size, one epoch of 422 step
 
 
 if __name__ == "__main__":
+    before, rest = README.read_text().split(START, 1)
+    after = rest.split(END, 1)[1]
+    README.write_text(before + START + section() + END + after)
     print(section())

@@ -1,12 +1,15 @@
-"""The only door to the terminal: a moving bar where a person watches, a line an epoch where a file does."""
+"""The only door to the terminal: a moving bar where a person watches, else a line an epoch and a minute."""
 
 from __future__ import annotations
 
 import sys
+import time
 
 import keras
 
 from mnist_cnn.training import EpochResult, StepResults
+
+SECONDS_BETWEEN_LINES = 60.0
 
 
 class TrainingProgress:
@@ -16,13 +19,20 @@ class TrainingProgress:
         self._epochs, self._num_steps = epochs, num_steps
         self._watched = sys.stdout.isatty()
         self._bar: keras.utils.Progbar | None = None
+        self._printed = time.monotonic()
 
     def steps(self, results: StepResults) -> None:
-        if not self._watched:
-            return
         done = results.first % self._num_steps + len(results.losses)
+        epoch = results.first // self._num_steps + 1
+        if not self._watched:
+            if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES and done < self._num_steps:
+                self._print(
+                    f"Epoch {epoch}/{self._epochs}, step {done}/{self._num_steps}: "
+                    f"accuracy {results.accuracies.mean():.4f}, loss {results.losses.mean():.4f}"
+                )
+            return
         if self._bar is None:
-            print(f"Epoch {results.first // self._num_steps + 1}/{self._epochs}")
+            print(f"Epoch {epoch}/{self._epochs}")
             self._bar = keras.utils.Progbar(self._num_steps, stateful_metrics=["learning_rate"])
         values = [
             ("accuracy", float(results.accuracies.mean())),
@@ -37,9 +47,12 @@ class TrainingProgress:
             self._bar.update(self._num_steps, validation, finalize=True)
             self._bar = None
             return
-        print(
+        self._print(
             f"Epoch {result.epoch}/{self._epochs}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}, "
             f"validation accuracy {result.validation_accuracy:.4f}, loss {result.validation_loss:.4f}, "
-            f"{result.seconds:.1f} s",
-            flush=True,
+            f"{result.seconds:.1f} s"
         )
+
+    def _print(self, line: str) -> None:
+        print(line, flush=True)
+        self._printed = time.monotonic()

@@ -247,7 +247,7 @@ class TrainSettings(Settings):
     PROGRAM: ClassVar[str] = "train"
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {},
-        "accurate": {"epochs": 30, "augmentation": 0.7},
+        "accurate": {"epochs": 40, "augmentation": 0.7},
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
             "network": "report",
