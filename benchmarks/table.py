@@ -48,6 +48,8 @@ def presets() -> str:
 
 
 def speed() -> str:
+    if not (RESULTS / "time-to-accuracy.json").exists():
+        return ""
     results = load("time-to-accuracy")
     ours, example = results["results"]["quick"], results["results"]["example"]
     reached = sum(run["test_accuracy"] >= 0.99 for run in ours)
