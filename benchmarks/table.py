@@ -95,7 +95,8 @@ test images. `python -m benchmarks.presets PRESET` measures a line, `python -m b
 {speed()}
 
 The report's network (62,735,658 parameters) at full size, one epoch of 422 steps with our schedule (one cycle to Adam
-{load("preset-report")["settings"]["learning_rate"]:g}, BatchNorm recalibrated at the end) beside the report's five:
+{load("preset-report")["settings"]["learning_rate"]:g}, BatchNorm recalibrated at the end) beside the report's five.
+The machine did other work during those minutes, so the time is an upper bound:
 
 {report()}"""
 

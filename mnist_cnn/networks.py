@@ -49,7 +49,7 @@ def build(
 
 def with_logits(network: keras.Model) -> keras.Model:
     """The same network (shared weights) ending in its logits."""
-    return keras.Model(network.inputs, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
+    return keras.Model(network.input, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
 
 
 def summary(network: keras.Model) -> str:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import math
 import sys
+import textwrap
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -187,8 +188,12 @@ class Settings:
         if not cls.PRESETS:
             return ""
         lines = [
-            f"  {name:<14} "
-            + (", ".join(f"{key}={show(value)}" for key, value in preset.items()) or "the defaults above")
+            textwrap.fill(
+                ", ".join(f"{key}={show(value)}" for key, value in preset.items()) or "the defaults above",
+                width=100,
+                initial_indent=f"  {name:<24}",
+                subsequent_indent=" " * 26,
+            )
             for name, preset in cls.PRESETS.items()
         ]
         return "presets (what you give yourself overrules a preset):\n" + "\n".join(lines)

@@ -490,8 +490,10 @@ def _end_with_parent() -> None:
 
 def _quiet_logs() -> None:
     """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+    for name in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs each error of the database with its traceback, and raises it all the same.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _first_line(error: Exception) -> str:

@@ -22,9 +22,17 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
     except KeyboardInterrupt as error:
         print(f"\n{program}: {error or 'interrupted'}.", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_status", 130)) from None
-    except (ArithmeticError, OSError) as error:
-        print(f"\n{program}: {type(error).__name__}: {error}.", file=sys.stderr)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        print(f"\n{program}: {type(error).__name__}: {(str(error).splitlines() or [""])[0]}.", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether it is the world's fault (disk, network, tracking store, numbers) and not this program's."""
+    package = type(error).__module__.split(".")[0]
+    return isinstance(error, ArithmeticError | OSError) or package in ("mlflow", "sqlalchemy", "requests")
 
 
 def refuse(program: str, reason: str) -> NoReturn:

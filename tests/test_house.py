@@ -77,9 +77,9 @@ def test_mlproject_names_each_entry_points_settings() -> None:
 
 
 def test_every_dependency_has_its_reason_beside_it() -> None:
-    lines = (PROJECT / "pyproject.toml").read_text().splitlines()
+    lines = (PROJECT / "pyproject.toml").read_text().split("[tool.")[0].splitlines()
     for line in lines:
-        if re.match(r'\s+"[a-z].*",?', line) and "ignore" not in line and not line.strip().startswith('"mnist-cnn['):
+        if re.match(r'\s+"[a-z].*",?', line) and not line.strip().startswith('"mnist-cnn['):
             assert re.search(r'"(\s*\]|,)\s+# \w', line), line
 
 
