@@ -25,7 +25,8 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
     except Exception as error:
         if not _is_expected(error):
             raise
-        print(f"\n{program}: {type(error).__name__}: {(str(error).splitlines() or [""])[0]}.", file=sys.stderr)
+        reason = str(error).partition("\n")[0]
+        print(f"\n{program}: {type(error).__name__}: {reason}.", file=sys.stderr)
         raise SystemExit(1) from None
 
 
