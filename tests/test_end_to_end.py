@@ -183,8 +183,8 @@ def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
     )
     if mounted.returncode:
         pytest.skip("a small disk can be made by root alone")
+    process = start(sys.executable, "-m", "pipelines.train", *LONG, "--dataset", small_dataset, cwd=disk)
     try:
-        process = start(sys.executable, "-m", "pipelines.train", *LONG, "--dataset", small_dataset, cwd=disk)
         wait_for(lambda: len(checkpoints(disk)) >= 2)
         with contextlib.suppress(OSError), ballast.open("wb") as file:
             while True:
@@ -199,7 +199,9 @@ def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
         assert status == 0, output
         assert only_run(disk).data.metrics["test_loss"] == uninterrupted.data.metrics["test_loss"]
     finally:
-        subprocess.run(["umount", disk], check=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @contextlib.contextmanager
@@ -289,7 +291,7 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
             page.get_by_text(text).first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "run.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/model-metrics")
-        page.get_by_text("train_loss").first.wait_for(timeout=60_000)
+        page.get_by_text("loss").first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "metrics.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/artifacts")
         page.get_by_text("figures").first.click(timeout=60_000)
