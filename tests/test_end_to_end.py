@@ -291,7 +291,9 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
             page.get_by_text(text).first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "run.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/model-metrics")
-        page.get_by_text("loss").first.wait_for(timeout=60_000)
+        # Charts are drawn as they come into view, and that of train_loss is far down: ask for it.
+        page.get_by_placeholder("Search metric charts").fill("train_loss", timeout=60_000)
+        page.get_by_text("train-compact-quick (train_loss)").first.wait_for(timeout=20_000)
         page.screenshot(path=pictures / "metrics.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/artifacts")
         page.get_by_text("figures").first.click(timeout=60_000)
