@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn.settings import SettingError
+from mnist_cnn.command_line import SettingError
 
 MNIST_PATH = Path(__file__).parent / "data" / "mnist.npz"
 

@@ -6,13 +6,18 @@ the input optimisation can take the logits and everybody else the probabilities,
 
 from __future__ import annotations
 
+import math
 import sys
+import weakref
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers
 
-from mnist_cnn.settings import NETWORKS, SettingError
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings import NETWORKS
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
@@ -52,6 +57,68 @@ def with_logits(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
 
 
+class Logits:
+    """Logits of any Keras classifier of images, for use within a compiled function; its weights are read, not kept.
+
+    Where the network ends in softmax, what softmax was applied to is taken out of the graph. Where it gives
+    probabilities that no softmax can be seen to make, their logarithms serve; else its outputs are logits.
+
+    num_classes: of the network. bytes_per_image: of all that a forward pass computes for one image.
+    Raises `SettingError` for a network that takes no such images or gives no (n, k) output.
+    """
+
+    def __init__(self, network: keras.Model, shape: tuple[int, ...]) -> None:
+        # Weakly, so that what is kept for a network does not keep it alive.
+        self._network = weakref.ref(network)
+        images = tf.TensorSpec((None, *shape), tf.float32)
+        try:
+            forward = tf.function(self._forward, autograph=False).get_concrete_function(images)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise SettingError(
+                f"the network {network.name} cannot take images of the shape (n, {', '.join(map(str, shape))}): "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
+        output = forward.structured_outputs
+        if not tf.is_tensor(output) or len(output.shape) != 2 or (output.shape[1] or 0) < 2:
+            raise SettingError(
+                f"the network {network.name} must give logits or probabilities of the shape (n, classes), at least two "
+                f"classes; it gives {tf.nest.map_structure(lambda each: tuple(each.shape), output)}."
+            )
+        self.num_classes = int(output.shape[1])
+        self._takes_logarithm = False
+        if _before_softmax(forward.outputs[0]) is None:
+            grey = np.random.default_rng(0).random((8, *shape), np.float32)
+            given = forward(grey).numpy()
+            self._takes_logarithm = bool((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=1e-3))
+        self.bytes_per_image = sum(
+            tensor.dtype.size * math.prod(tensor.shape[1:])
+            for operation in forward.graph.get_operations()
+            for tensor in operation.outputs
+            if tensor.shape.rank and tensor.shape[0] is None and tensor.shape[1:].is_fully_defined()
+        )
+
+    def __call__(self, images: Any) -> Any:
+        """(n, k) float32 of (n, height, width, channels), in a graph."""
+        output = self._forward(images)
+        before = _before_softmax(output)
+        if before is not None:
+            output = before
+        output = tf.cast(output, tf.float32)
+        return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._takes_logarithm else output
+
+    def _forward(self, images: Any) -> Any:
+        network = self._network()
+        assert network is not None
+        return network(images, training=False)
+
+
+def _before_softmax(output: Any) -> Any | None:
+    """What the softmax at the end of a graph was applied to, or None if it does not end in one."""
+    while output.op.type in ("Identity", "Cast", "StopGradient"):
+        output = output.op.inputs[0]
+    return output.op.inputs[0] if output.op.type == "Softmax" else None
+
+
 def summary(network: keras.Model) -> str:
     """The table of layers with shapes and parameter counts, as plain text."""
     lines: list[str] = []
@@ -65,9 +132,18 @@ def compact(images: Any) -> Any:
     No pooling, and no bias where BatchNorm's offset takes its place. BatchNorm's momentum is .9 since one
     epoch is too short for the averages of Keras' default .99.
     """
+    return _three_convolutions(images, (16, 32, 64))
+
+
+def wide(images: Any) -> Any:
+    """Compact with more room in the middle, and dropout, for trainings long enough to use them."""
+    return layers.Dropout(0.3)(_three_convolutions(images, (16, 48, 64)))
+
+
+def _three_convolutions(images: Any, filters: tuple[int, int, int]) -> Any:
     features = images
-    for filters, size, strides in ((16, 5, 2), (32, 5, 2), (64, 3, 1)):
-        features = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(features)
+    for count, size, strides in zip(filters, (5, 5, 3), (2, 2, 1), strict=True):
+        features = layers.Conv2D(count, size, strides=strides, padding="same", use_bias=False)(features)
         features = layers.BatchNormalization(momentum=0.9)(features)
         features = layers.ReLU()(features)
     return layers.Flatten()(features)

@@ -36,8 +36,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
+from mnist_cnn.command_line import SettingError, Settings
 from mnist_cnn.dataset import LabelledImages
-from mnist_cnn.settings import SettingError, Settings
 
 if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
     import keras

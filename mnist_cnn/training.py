@@ -209,8 +209,9 @@ class _Loop:
             batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
             if settings.augmentation > 0:
                 strength = settings.augmentation
+                draws = transforms.draws_of_batch(seed, transforms.NUM_AFFINE_DRAWS, settings.batch_size)
                 batch = transforms.random_affine(
-                    batch, seed, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
+                    batch, draws, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
                 )
             with tf.GradientTape() as tape:
                 logits = network(batch, training=True)

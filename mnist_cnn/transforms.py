@@ -1,4 +1,4 @@
-"""Random geometric transforms, drawn per image from stateless seeds and differentiable in the image."""
+"""Random transforms of images, differentiable in the image, and what is drawn for them: per batch or per image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,53 @@ from typing import Any
 
 import tensorflow as tf
 
+NUM_AFFINE_DRAWS = 4
 
-def random_affine(images: Any, seed: Any, *, shift: float = 0.0, degrees: float = 0.0, scale: float = 0.0) -> Any:
+
+def draws_of_batch(seed: Any, num_draws: int, num_images: Any) -> Any:
+    """(num_draws, num_images) float32, uniform in [-1, 1): one stream for the batch. seed: (2,) int32."""
+    return tf.random.stateless_uniform((num_draws, num_images), seed, -1.0, 1.0)
+
+
+def draws_of_images(seeds: Any, step: Any, num_draws: int) -> Any:
+    """(num_draws, n) float32, uniform in [-1, 1): a stream for each image, whoever shares its batch.
+
+    seeds: (n,) int32. step: () int32. A counter hashed three times by PCG (Jarzynski & Olano, "Hash Functions for
+    GPU Rendering", JCGT 9(3), 2020), for TensorFlow's own stateless operations take one seed for a whole batch.
+    """
+    streams = _hash(_hash(tf.cast(seeds, tf.uint32)) + tf.cast(step, tf.uint32))
+    hashes = _hash(streams[tf.newaxis, :] + tf.cast(tf.range(num_draws), tf.uint32)[:, tf.newaxis])
+    return tf.cast(tf.bitwise.right_shift(hashes, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-23 - 1.0
+
+
+def _hash(values: Any) -> Any:
+    """PCG's permutation of the 32-bit numbers."""
+    shift = tf.bitwise.right_shift
+    state = values * tf.constant(747796405, tf.uint32) + tf.constant(2891336453, tf.uint32)
+    amount = shift(state, tf.constant(28, tf.uint32)) + tf.constant(4, tf.uint32)
+    word = tf.bitwise.bitwise_xor(shift(state, amount), state) * tf.constant(277803737, tf.uint32)
+    return tf.bitwise.bitwise_xor(shift(word, tf.constant(22, tf.uint32)), word)
+
+
+def random_noise(images: Any, seeds: Any, step: Any, sigma: float) -> Any:
+    """Add Gaussian noise of standard deviation `sigma`, drawn for each image from its own seed (Box & Muller 1958)."""
+    num_pixels = images.shape[1] * images.shape[2] * images.shape[3]
+    # The affine draws of the same step come first in the stream.
+    draws = (draws_of_images(seeds, step, NUM_AFFINE_DRAWS + 2 * num_pixels)[NUM_AFFINE_DRAWS:] + 1) / 2
+    radius = tf.sqrt(-2.0 * tf.math.log(1.0 - draws[:num_pixels]))
+    normal = tf.transpose(radius * tf.cos(2 * math.pi * draws[num_pixels:]))
+    return images + sigma * tf.reshape(normal, tf.shape(images))
+
+
+def random_affine(images: Any, draws: Any, *, shift: float = 0.0, degrees: float = 0.0, scale: float = 0.0) -> Any:
     """Rotate about the centre, scale and shift each image by amounts of its own, uniform within the limits.
 
-    images: (n, height, width, channels) float32. seed: (2,) int32; the same seed draws the same transforms.
+    images: (n, height, width, channels) float32. draws: (4, n) float32 in [-1, 1].
     shift: largest shift along each axis, in pixels. degrees: largest rotation either way.
     scale: largest change of size as a share of 1 (0.1: from 0.9 to 1.1).
     Pixels from outside are 0; values in between are bilinear. No flips: a mirrored digit is another sign.
     """
-    count = tf.shape(images)[0]
     height, width = tf.cast(tf.shape(images)[1], tf.float32), tf.cast(tf.shape(images)[2], tf.float32)
-    draws = tf.random.stateless_uniform((4, count), seed, -1.0, 1.0)
     angle = draws[0] * (degrees * math.pi / 180)
     size = 1.0 + draws[1] * scale
     cos, sin = tf.cos(angle) / size, tf.sin(angle) / size
@@ -30,7 +65,7 @@ def random_affine(images: Any, seed: Any, *, shift: float = 0.0, degrees: float 
     offset_x = tf.reduce_sum([ones * centre_x, -cos * centre_x, sin * centre_y, draws[2] * shift], axis=0)
     offset_y = tf.reduce_sum([ones * centre_y, -sin * centre_x, -cos * centre_y, draws[3] * shift], axis=0)
     matrices = tf.stack([cos, -sin, offset_x, sin, cos, offset_y, zeros, zeros], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=matrices,
         output_shape=tf.shape(images)[1:3],
@@ -38,3 +73,4 @@ def random_affine(images: Any, seed: Any, *, shift: float = 0.0, degrees: float 
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
+    return tf.ensure_shape(moved, images.shape)

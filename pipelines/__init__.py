@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from mnist_cnn.settings import SettingError
+from mnist_cnn.command_line import SettingError
 
 
 def enter(main: Callable[[Sequence[str]], None], program: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mnist_cnn import dataset
-from mnist_cnn.settings import SettingError, TrainSettings
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings import TrainSettings
 from pipelines import enter
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mnist_cnn import networks
-from mnist_cnn.settings import NETWORKS, SettingError
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings import NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_every_name_is_a_network_that_takes_other_images_and_classes() -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(SettingError, match="`network` must be one of compact, report; got 'huge'"):
+    with pytest.raises(SettingError, match="`network` must be one of compact, wide, report; got 'huge'"):
         networks.build("huge", seed=0)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mnist_cnn import dataset, hardware, networks, tracking, training
-from mnist_cnn.settings import SettingError, TrainSettings
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings import TrainSettings
 from pipelines import evaluate, train
 
 QUICK = ["--epochs", "2", "--batch_size", "64", "--seed", "4"]

@@ -8,7 +8,8 @@ from dataclasses import fields
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, SettingError, Settings, TrainSettings
+from mnist_cnn.command_line import SettingError, Settings
+from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, TrainSettings
 
 # entry point, setting, words that must be refused
 REFUSED = [

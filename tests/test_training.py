@@ -5,9 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from mnist_cnn import checkpoints, dataset, evaluation, networks, training, transforms
+from mnist_cnn import checkpoints, dataset, evaluation, networks, training
 from mnist_cnn.settings import TrainSettings
 
 SETTINGS = TrainSettings(epochs=3, batch_size=64, seed=5, augmentation=0.5, weight_decay=0.01)
@@ -164,52 +163,6 @@ def test_a_checkpoint_that_was_cut_short_is_noticed(kept: float, trained: tuple,
     path.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(checkpoints.CheckpointError, match="epoch-00001.npz cannot be read"):
         checkpoints.load(path)
-
-
-def test_a_shift_moves_the_image_and_no_transform_leaves_it() -> None:
-    image = np.zeros((1, 28, 28, 1), np.float32)
-    image[0, 10:18, 12:16] = 1
-    same = transforms.random_affine(image, (0, 0))
-    np.testing.assert_allclose(same, image, atol=1e-6)
-    many = np.repeat(image, 200, axis=0)
-    moved = np.asarray(transforms.random_affine(many, (0, 1), shift=3.0))
-    rows = (moved.sum(axis=(2, 3)) * np.arange(28)).sum(axis=1) / moved.sum(axis=(1, 2, 3))
-    assert 2.5 < np.abs(rows - 13.5).max() <= 3.0 + 1e-3 and abs(rows.mean() - 13.5) < 0.5
-    np.testing.assert_allclose(moved.sum(axis=(1, 2, 3)), image.sum(), rtol=1e-4)
-
-
-def test_rotation_and_scale_are_about_the_centre_and_within_their_limits() -> None:
-    image = np.zeros((1, 29, 29, 1), np.float32)
-    image[0, 14, 4:25] = 1  # a horizontal bar through the centre
-    many = np.repeat(image, 200, axis=0)
-    rows, columns = np.mgrid[:29, :29] - 14
-    for limits, low, high in (({"degrees": 20.0}, 0.9, 1.1), ({"scale": 0.2}, 0.8, 1.25)):
-        turned = np.asarray(transforms.random_affine(many, (1, 2), **limits))[..., 0]
-        mass = turned.sum(axis=(1, 2))
-        np.testing.assert_allclose((turned * rows).sum(axis=(1, 2)) / mass, 0, atol=0.1)
-        np.testing.assert_allclose((turned * columns).sum(axis=(1, 2)) / mass, 0, atol=0.1)
-        second = np.stack([(turned * a * b).sum(axis=(1, 2)) / mass for a, b in ((columns, columns), (columns, rows))])
-        angles = np.degrees(np.arctan2(second[1], second[0]))
-        lengths = np.sqrt(second.sum(axis=0) ** 0 * second[0]) / np.sqrt((np.arange(-10, 11) ** 2).mean())
-        assert np.abs(angles).max() < (20.5 if "degrees" in limits else 0.1)
-        assert lengths.min() > low * 0.9 and lengths.max() < high * 1.05
-        assert np.abs(angles).max() > 15 or lengths.max() - lengths.min() > 0.3
-
-
-def test_an_image_is_transformed_by_its_own_draw_and_the_same_seed_draws_the_same() -> None:
-    images = np.repeat(np.random.default_rng(0).random((1, 28, 28, 1), np.float32), 3, axis=0)
-    first = np.asarray(transforms.random_affine(images, (3, 4), shift=2, degrees=10, scale=0.1))
-    again = np.asarray(transforms.random_affine(images, (3, 4), shift=2, degrees=10, scale=0.1))
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first[0], first[1])
-
-
-def test_a_transform_can_be_differentiated() -> None:
-    image = tf.constant(np.random.default_rng(0).random((1, 28, 28, 1), np.float32))
-    with tf.GradientTape() as tape:
-        tape.watch(image)
-        total = tf.reduce_sum(transforms.random_affine(image, (0, 0), degrees=10.0)[:, 10:18, 10:18] ** 2)
-    assert float(tf.norm(tape.gradient(total, image))) > 0
 
 
 def test_validation_is_what_evaluation_says_of_the_final_network(trained: tuple, data: dataset.Split) -> None:

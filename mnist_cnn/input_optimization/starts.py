@@ -1,0 +1,54 @@
+"""Where the search begins: noise, a noisy digit, or a digit as it is; drawn for each image from its own seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.dataset import LabelledImages
+from mnist_cnn.randomness import generator
+
+NONE = -1
+"""In place of an index or a label where no digit was drawn."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """First images of n searches.
+
+    images: (n, height, width, channels) float32 in [0, 1].
+    indices: (n,) int64, which image of the data set was drawn, or -1. labels: (n,) int64, its label, or -1.
+    """
+
+    images: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def uniform_noise(seeds: Sequence[int], shape: tuple[int, int, int] = (28, 28, 1)) -> Starts:
+    """Each grey level uniform in [0, 1)."""
+    images = np.stack([generator(seed, "noise").random(shape, np.float32) for seed in seeds])
+    nothing = np.full(len(seeds), NONE)
+    return Starts(images, nothing, nothing.copy())
+
+
+def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], sigma: float = 0.0) -> Starts:
+    """For each of n searches an image of its class, plus Gaussian noise of `sigma`, clipped to [0, 1].
+
+    classes, seeds: n numbers each. Raises `SettingError` for a class that the data set has no image of.
+    """
+    indices = np.empty(len(seeds), np.int64)
+    for i, (number, seed) in enumerate(zip(classes, seeds, strict=True)):
+        candidates = np.flatnonzero(data.labels == number)
+        if not len(candidates):
+            raise SettingError(f"`start`: {data.source} holds no image of class {number}; take another start.")
+        indices[i] = candidates[generator(seed, "digit").integers(len(candidates))]
+    images = data.images[indices]
+    if sigma > 0:
+        noise = [generator(seed, "noisy digit").standard_normal(images.shape[1:], np.float32) for seed in seeds]
+        images = np.clip(images + np.float32(sigma) * np.stack(noise), 0, 1)
+    return Starts(images, indices, data.labels[indices].astype(np.int64))

@@ -1,0 +1,76 @@
+"""What the network shall say: a digit, a mix of digits, or every digit in turn.
+
+Only the standard library is imported here, so that a target which cannot be read is refused at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+ALLOWED = "classes such as 2, mixes such as 2+3 or 1:0.7+7:0.3, or all, separated by commas"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One wish. word: how it is written, e.g. `1:0.7+7:0.3`. shares: (class, share) pairs; the shares sum to 1."""
+
+    word: str
+    shares: tuple[tuple[int, float], ...]
+
+    @property
+    def main_class(self) -> int:
+        """The class with the largest share, the first of equals."""
+        return max(self.shares, key=lambda share: share[1])[0]
+
+    def distribution(self, num_classes: int) -> list[float]:
+        """The share of each class, `num_classes` numbers that sum to 1."""
+        shares = dict(self.shares)
+        return [shares.get(number, 0.0) for number in range(num_classes)]
+
+
+def parse(words: str, num_classes: int = 10) -> list[Target]:
+    """`2`, `2+3` (half and half), `1:0.7+7:0.3`, `all`, or several of them separated by commas.
+
+    Raises ValueError, whose message says which part cannot be read.
+    """
+    wishes = []
+    for word in words.split(","):
+        if word.strip() == "all":
+            wishes += [Target(str(number), ((number, 1.0),)) for number in range(num_classes)]
+        else:
+            wishes.append(_parse_one(word.strip(), num_classes))
+    seen: set[str] = set()
+    for wish in wishes:
+        if wish.word in seen:
+            raise ValueError(f"{wish.word} is asked for twice")
+        seen.add(wish.word)
+    return wishes
+
+
+def _parse_one(word: str, num_classes: int) -> Target:
+    parts = [part.partition(":") for part in word.split("+")]
+    if len({bool(colon) for _, colon, _ in parts}) > 1:
+        raise ValueError(f"{word!r} gives a share to one class and none to another; give it to all or to none")
+    shares: dict[int, float] = {}
+    for name, colon, share in parts:
+        # isdecimal alone takes digits of every script.
+        if not (name.isascii() and name.isdecimal() and int(name) < num_classes):
+            raise ValueError(f"{name!r} is not a class; classes are 0 to {num_classes - 1}")
+        if int(name) in shares:
+            raise ValueError(f"{word!r} names {int(name)} twice")
+        shares[int(name)] = _share(share) if colon else 1 / len(parts)
+    total = math.fsum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the shares of {word!r} sum to {total:g} and not to 1")
+    return Target(word, tuple((number, share / total) for number, share in shares.items()))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"{text!r} is not a share above 0 and at most 1")
+    return share
