@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnist_cnn.evaluation import EvaluationResult, calibration_bins
+from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.training import EpochResult
 
-TRAIN, VALIDATION, ACCENT, QUIET = "#1f5fa8", "#d9730d", "#b3261e", "#8a8f98"
+TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
 DPI = 120
 
 
@@ -172,3 +180,196 @@ def show_image(axes: Any, image: NDArray[np.float32]) -> None:
         image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
     )
     axes.set_axis_off()
+
+
+MOST_ROWS, MOST_COLUMNS = 10, 10
+"""A page shows no more searches than this, the first of each wish."""
+
+
+def film_strip(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
+    """One search a row, from its start to its last image with step and loss under each; then the nearest real digit."""
+    rows = [row[0] for row in _page(panel)] if len(set(panel.wishes)) > 1 else _page(panel)[0][:MOST_ROWS]
+    shown = np.unique(np.linspace(0, len(result.steps) - 1, 6).round().astype(int))
+    sheet = []
+    for i in rows:
+        cells = [
+            _Cell((result.snapshots[at, i],), f"step {result.steps[at]:,}\nloss {result.losses[at, i]:.3g}")
+            for at in shown
+        ]
+        real = f"nearest real\nimage, a {neighbours.labels[i]}"
+        label = f"{panel.wishes[i].label}\n\np = {_share(result.target_probabilities[-1, i])}"
+        sheet.append(_Row(label, (*cells, _Cell((neighbours.images[i],), real, QUIET))))
+    return _draw_sheet(sheet, title, scale=4)
+
+
+def finals(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
+    """Each search's last image, the network's probability of the target under it, and its nearest real digit beside it.
+
+    The number is red where the network's first choice is not one of the target's classes.
+    """
+    return _draw_sheet(
+        [
+            _Row(
+                panel.wishes[row[0]].label,
+                tuple(
+                    _Cell(
+                        (result.final[i], neighbours.images[i]),
+                        f"p = {_share(result.target_probabilities[-1, i])}, near a {neighbours.labels[i]}",
+                        _verdict(result, i, -1),
+                    )
+                    for i in row
+                ),
+            )
+            for row in _page(panel)
+        ],
+        f"{title}: last image, and the real image nearest to it",
+        scale=2 if max(map(len, _page(panel))) > 5 else 3,
+    )
+
+
+def frames(result: AscentResult, panel: Panel, title: str) -> list[NDArray[np.uint8]]:
+    """The way of all searches together, a picture (height, width, 3) for each snapshot."""
+    pictures = []
+    for at, step in enumerate(result.steps):
+        rows = [
+            _Row(
+                panel.wishes[row[0]].label,
+                tuple(
+                    _Cell(
+                        (result.snapshots[at, i],),
+                        f"p = {_share(result.target_probabilities[at, i])}",
+                        _verdict(result, i, at),
+                    )
+                    for i in row
+                ),
+            )
+            for row in _page(panel)
+        ]
+        pictures.append(_pixels(_draw_sheet(rows, f"{title}: step {step:,} of {result.steps[-1]:,}", scale=3)))
+    return pictures
+
+
+def animation(pictures: Sequence[NDArray[np.uint8]], milliseconds: int = 160) -> bytes:
+    """Pictures as a GIF that goes round and round, resting on the first and the last."""
+    images = [Image.fromarray(picture).quantize(64) for picture in pictures]
+    durations = [milliseconds] * len(images)
+    durations[0], durations[-1] = 5 * milliseconds, 12 * milliseconds
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+    return buffer.getvalue()
+
+
+def ascent_curves(result: AscentResult, title: str) -> Figure:
+    """Loss, cross-entropy, penalty and probability of the target by step: median, and the range of nine in ten."""
+    figure = Figure(figsize=(11, 3.4), dpi=DPI, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    curves = (
+        ("Loss", result.losses),
+        ("Cross-entropy, nats", result.cross_entropies),
+        ("Penalty", result.penalties),
+        ("Probability of the target", result.target_probabilities),
+    )
+    for axes, (name, values) in zip(figure.subplots(1, len(curves)), curves, strict=True):
+        axes.fill_between(
+            result.steps, *np.quantile(values, (0.05, 0.95), axis=1), color=TRAIN, alpha=0.18, linewidth=0
+        )
+        axes.plot(result.steps, np.median(values, axis=1), color=TRAIN)
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("step")
+        axes.set_xlim(0, result.steps[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if "Probability" in name:
+            axes.set_ylim(0, 1.02)
+        elif name != "Penalty" and values.min() > 0:
+            axes.set_yscale("log")
+        elif values.min() >= 0:
+            axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _page(panel: Panel) -> list[list[int]]:
+    """Which searches a page shows: rows of indices, each of one wish."""
+    by_wish: dict[Any, list[int]] = {}
+    for index, wish in enumerate(panel.wishes):
+        by_wish.setdefault(wish, []).append(index)
+    most = max(1, MOST_ROWS // len(by_wish))
+    rows = []
+    for indices in by_wish.values():
+        rows += [indices[i : i + MOST_COLUMNS] for i in range(0, len(indices), MOST_COLUMNS)][:most]
+    return rows[: 2 * MOST_ROWS]
+
+
+def _verdict(result: AscentResult, image: int, snapshot: int) -> str:
+    hit = result.targets[image, result.probabilities[snapshot, image].argmax()] > 0
+    return INK if hit else ACCENT
+
+
+def _share(probability: float) -> str:
+    """Two digits, and 1.00 for what rounds to it only if nothing is hidden by it."""
+    return f"{probability:.2f}" if probability < 0.995 else f"{probability:.3f}"
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Images side by side, and what is written under them."""
+
+    images: tuple[NDArray[np.float32], ...]
+    caption: str
+    colour: str = INK
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    cells: tuple[_Cell, ...]
+
+
+def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
+    """Rows of images, each pixel of which is exactly `scale` x `scale` pixels of the picture.
+
+    Grey levels are drawn as they are: 0 black, 1 white, never stretched.
+    """
+    gap, line, size = 10, 15, 8.5
+    height, width = (side * scale for side in rows[0].cells[0].images[0].shape[:2])
+    in_cell = max(len(cell.images) for row in rows for cell in row.cells)
+    cell_width = max(
+        in_cell * (width + 2) - 2, _text_width(max((c.caption for r in rows for c in r.cells), key=_text_width))
+    )
+    captions = max(cell.caption.count("\n") + 1 for row in rows for cell in row.cells)
+    left = 3 * gap + max(_text_width(row.label) for row in rows)
+    top, pitch = 40, height + captions * line + gap + 4
+    columns = max(len(row.cells) for row in rows)
+    total_width = max(left + columns * (cell_width + gap) + gap, _text_width(title) * 1.35 + 2 * gap)
+    total_height = top + len(rows) * pitch
+    canvas = np.ones((int(total_height), int(total_width), 3), np.float32)
+    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100), dpi=100)
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, va="top", **{"fontsize": size, **style})
+
+    write(gap, 10, title, fontsize=11.5, fontweight="bold")
+    for number, row in enumerate(rows):
+        y = top + number * pitch
+        write(gap, y + (height - (row.label.count("\n") + 1) * line) / 2, row.label, linespacing=1.25)
+        for column, cell in enumerate(row.cells):
+            x = left + column * (cell_width + gap)
+            for place, image in enumerate(cell.images):
+                begin = x + place * (width + 2)
+                enlarged = np.kron(image, np.ones((scale, scale, 1), np.float32))
+                canvas[y : y + height, begin : begin + width] = enlarged
+            write(x, y + height + 4, cell.caption, color=cell.colour, linespacing=1.25)
+    figure.figimage(canvas, vmin=0, vmax=1, origin="upper")
+    return figure
+
+
+def _text_width(text: str) -> int:
+    """Pixels that the widest line of a caption takes, on the safe side."""
+    return int(6.4 * max(map(len, text.split("\n"))))
+
+
+def _pixels(figure: Figure) -> NDArray[np.uint8]:
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.evaluation import EvaluationResult
-from mnist_cnn.settings import TrainSettings
+from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.experiments import Experiment
+from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.neighbours import Neighbours
+from mnist_cnn.settings import AscentSettings, TrainSettings
 from mnist_cnn.training import TrainingResult
 
 
@@ -67,3 +75,82 @@ def of_evaluation(model_uri: str, data: LabelledImages, result: EvaluationResult
 
 Look at `figures/most_wrong.png` first.
 """
+
+
+def ascent_table(result: AscentResult, panel: Panel) -> str:
+    """A line for each wish: how sure the network is of the last images, as a Markdown table."""
+    labels = np.array([wish.label for wish in panel.wishes])
+    lines = [
+        "| start → target | searches | first choices | probability of the target | KL divergence, nats | loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label in dict.fromkeys(labels):
+        own = labels == label
+        sure = result.target_probabilities[-1, own]
+        hits = result.targets[own, result.probabilities[-1, own].argmax(axis=1)] > 0
+        lines.append(
+            f"| {label} | {own.sum()} | {hits.sum()} | {np.median(sure):.3f} ({sure.min():.3f} to {sure.max():.3f}) "
+            f"| {np.median(result.kl_divergences[-1, own]):.3g} | {np.median(result.losses[-1, own]):.3g} |"
+        )
+    return "\n".join(lines)
+
+
+def searches(result: AscentResult, panel: Panel, neighbours: Neighbours) -> dict[str, list[Any]]:
+    """A line for each search, as columns."""
+    last = result.probabilities[-1]
+    return {
+        "search": list(range(len(panel.wishes))),
+        "target": [wish.target.word for wish in panel.wishes],
+        "start": [wish.start for wish in panel.wishes],
+        "start_class": panel.starts.labels.tolist(),
+        "start_image": panel.starts.indices.tolist(),
+        "seed": panel.seeds.tolist(),
+        "steps": [int(result.steps[-1])] * len(panel.wishes),
+        "loss": _rounded(result.losses[-1]),
+        "cross_entropy": _rounded(result.cross_entropies[-1]),
+        "kl_divergence": _rounded(result.kl_divergences[-1]),
+        "penalty": _rounded(result.penalties[-1]),
+        "target_probability": _rounded(result.target_probabilities[-1]),
+        "first_choice": last.argmax(axis=1).tolist(),
+        "first_choice_probability": _rounded(last.max(axis=1)),
+        "best_step": result.best_steps.tolist(),
+        "best_loss": _rounded(result.best_losses),
+        "nearest_digit": neighbours.labels.tolist(),
+        "nearest_image": neighbours.indices.tolist(),
+        "nearest_distance": _rounded(neighbours.distances),
+        **{f"p({number})": _rounded(last[:, number]) for number in range(last.shape[1])},
+    }
+
+
+def _rounded(values: Any) -> list[float]:
+    """Six significant digits, which is what float32 holds."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def of_optimization(model_uri: str, settings: AscentSettings, result: AscentResult, panel: Panel) -> str:
+    return f"""\
+Input images for `{model_uri}`, found by {settings.steps:,} steps of gradient descent on the pixels \
+(objective `{settings.objective}`; medians over searches, lowest to highest in brackets).
+
+{ascent_table(result, panel)}
+
+**What to look at**
+
+- `figures/film_strip.png`: from start to end, with step and loss; the last picture is the nearest real training digit.
+- `figures/finals.png`: every last image beside its nearest real digit. Would you have read it?
+- `animation.gif`, and `optimisation` among the images: the way there, step by step.
+- `figures/curves.png`; the same curves are this run's metrics.
+- `searches.json`: a line for each search. `arrays.npz`: every snapshot and number.
+"""
+
+
+def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult, Panel]]) -> str:
+    parts = [
+        f"### {experiment.number}. {experiment.title}\n\nThe report saw: {experiment.finding}.\n\n"
+        f"{ascent_table(result, panel)}"
+        for experiment, result, panel in finished
+    ]
+    return (
+        f"The reference report's input-optimisation experiments on `{model_uri}`; a child run holds each one's "
+        "pictures, and `figures/` here has their film strips.\n\n" + "\n\n".join(parts)
+    )

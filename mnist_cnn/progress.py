@@ -6,6 +6,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 
 from mnist_cnn.training import EpochResult, StepResults
 
@@ -56,3 +57,22 @@ class TrainingProgress:
     def _print(self, line: str) -> None:
         print(line, flush=True)
         self._printed = time.monotonic()
+
+
+class AscentProgress:
+    """Shows an ascent: give it to `ascend` as `on_progress`."""
+
+    def __init__(self) -> None:
+        self._bar: keras.utils.Progbar | None = None
+        self._started = self._printed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """done, total: image-steps."""
+        if sys.stdout.isatty():
+            if self._bar is None:
+                self._bar = keras.utils.Progbar(total, unit_name="image-step")
+            self._bar.update(done, finalize=done == total)
+        elif time.monotonic() - self._printed > SECONDS_BETWEEN_LINES and done < total:
+            self._printed = time.monotonic()
+            rest = (self._printed - self._started) * (total / done - 1)
+            print(f"{done:,} of {total:,} image-steps, {np.ceil(rest):.0f} s to go", flush=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mnist_cnn.command_line import Settings, choice, number, switch, text
+from mnist_cnn.input_optimization import experiments, targets
 
 NETWORKS = ("compact", "wide", "report")
 """Names of the networks: each is a function of that name in `mnist_cnn.networks`."""
@@ -21,7 +22,20 @@ SCHEDULES = ("one_cycle", "constant")
 OBJECTIVES = ("cross_entropy", "logit", "margin")
 """Names of the objectives: each is a function of that name in `mnist_cnn.input_optimization.objectives`."""
 
+STARTS = ("noise", "noisy_digit", "digit")
 ASCENT_SCHEDULES = ("constant", "cosine")
+
+
+def _read_class(word: str) -> None:
+    if word not in [str(number) for number in range(10)]:
+        raise ValueError
+
+
+_MODEL = text(
+    "", "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the newest."
+)
+_DATASET = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
+_RUN_NAME = text("", "Name of the run in MLflow; else it is named after what it does.")
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,7 @@ class TrainSettings(Settings):
 
     preset: str = choice("quick", "A named set of defaults; see the list below.", tuple(PRESETS))
     network: str = choice("compact", "The network to train.", NETWORKS)
-    dataset: str = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
+    dataset: str = _DATASET
     epochs: int = number(1, "Passes over the training images.", minimum=1, maximum=10_000)
     batch_size: int = number(128, "Images a step.", minimum=1, maximum=65_536)
     learning_rate: float = number(0.02, "Adam's step size at its peak.", above=0, maximum=10)
@@ -72,7 +86,7 @@ class TrainSettings(Settings):
     precision: str = choice("float32", "Number format of the layers' arithmetic.", PRECISIONS)
     seed: int = number(0, "Seed of weights, order of images and all else that is drawn.", minimum=0, maximum=2**31 - 1)
     resume: str = text("", "Id of an interrupted run: go on from its last finished epoch, with its settings.")
-    run_name: str = text("", "Name of the run in MLflow; MLflow invents one where none is given.")
+    run_name: str = _RUN_NAME
 
 
 @dataclass(frozen=True)
@@ -81,13 +95,10 @@ class EvaluateSettings(Settings):
 
     PROGRAM: ClassVar[str] = "evaluate"
 
-    model: str = text(
-        "",
-        "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the newest.",
-    )
-    dataset: str = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
+    model: str = _MODEL
+    dataset: str = _DATASET
     batch_size: int = number(1000, "Images a step; bounds the memory, changes no number.", minimum=1, maximum=65_536)
-    run_name: str = text("", "Name of the run in MLflow; MLflow invents one where none is given.")
+    run_name: str = _RUN_NAME
 
 
 if typing.TYPE_CHECKING:
@@ -142,5 +153,54 @@ class AscentSettings(Settings):
     )
 
 
-ENTRY_POINTS: dict[str, type[Settings]] = {cls.PROGRAM: cls for cls in (TrainSettings, EvaluateSettings)}
+@dataclass(frozen=True, eq=False)
+class _Searches(Settings):
+    """What all that searches has in common, besides how it descends."""
+
+    model: str = _MODEL
+    num_images: int = number(8, "Searches for each target, each from a start of its own.", minimum=1, maximum=100_000)
+    sigma: float = number(0.3, "Standard deviation of the noise on a noisy digit, in grey levels.", above=0, maximum=10)
+    dataset: str = _DATASET
+    run_name: str = _RUN_NAME
+
+
+@dataclass(frozen=True, eq=False)
+class _Wishes(Settings):
+    targets: str = text("all", "What the network shall see.", allowed=targets.ALLOWED, read=targets.parse)
+    start: str = choice(
+        "noise",
+        "Where the search begins: uniform grey noise, a real digit with Gaussian noise, or a real digit as it is.",
+        STARTS,
+    )
+    start_class: str = text(
+        "target",
+        "Which digit a search from a digit begins with; `target` is the target's own, the largest share of a mix.",
+        allowed="target, or a class from 0 to 9",
+        read=_read_class,
+    )
+
+
+# A dataclass lists the fields of its last base first: targets, model, ..., and then how to descend.
+@dataclass(frozen=True, eq=False)
+class OptimizeSettings(AscentSettings, _Searches, _Wishes):
+    """Search for images that a trained network assigns to a target, and log them with the way there."""
+
+    PROGRAM: ClassVar[str] = "optimize"
+
+
+@dataclass(frozen=True, eq=False)
+class _Experiments(Settings):
+    experiments: str = text("all", "Which to run.", allowed=experiments.ALLOWED, read=experiments.parse)
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentsSettings(AscentSettings, _Searches, _Experiments):
+    """Repeat the reference report's six input-optimisation experiments, in one run with a child run for each."""
+
+    PROGRAM: ClassVar[str] = "experiments"
+
+
+ENTRY_POINTS: dict[str, type[Settings]] = {
+    cls.PROGRAM: cls for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings)
+}
 """Settings of each entry point of MLproject, by its name."""

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -151,6 +151,28 @@ class TrackedRun:
         """Log a matplotlib figure as a picture."""
         mlflow.log_figure(figure, path)
 
+    def log_image(self, pixels: NDArray[np.uint8], key: str, step: int) -> None:
+        """Log one picture of a series, (height, width[, 3]); the UI shows the series as a timeline to scrub through."""
+        mlflow.log_image(pixels, key=key, step=step, synchronous=True)
+
+    def log_table(self, columns: Mapping[str, Any], path: str) -> None:
+        """Log a table, column by column, which the UI shows as such. path: ends in .json."""
+        mlflow.log_table({name: list(values) for name, values in columns.items()}, path)
+
+    def log_arrays(self, arrays: Mapping[str, NDArray[Any]], path: str) -> None:
+        """Log arrays as an .npz without pickles."""
+        self._log_file(path, lambda local: np.savez(local, **arrays))  # type: ignore[arg-type]
+
+    def log_bytes(self, content: bytes, path: str) -> None:
+        self._log_file(path, lambda local: local.write_bytes(content))
+
+    def _log_file(self, path: str, write: Callable[[Path], object]) -> None:
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            local = Path(temporary) / name
+            write(local)
+            mlflow.log_artifact(str(local), folder or None)
+
     def log_text(self, text: str, path: str) -> None:
         mlflow.log_text(text, path)
 
@@ -203,9 +225,10 @@ class TrackedRun:
 
 
 @contextmanager
-def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[TrackedRun]:
+def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = False) -> Iterator[TrackedRun]:
     """Open a run (the one that `mlflow run` made, or a new one, or `resume`), and close it whatever happens.
 
+    child: open a new one below the run that is open.
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
     _quiet_logs()
@@ -216,7 +239,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[Trac
         if resume and made_by_mlflow_run:
             _put_aside(made_by_mlflow_run, resume)
         try:
-            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None)
+            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None, nested=child)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
@@ -225,7 +248,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "") -> Iterator[Trac
         status, reason = "FINISHED", ""
         try:
             tracked.set_tags({PROCESS_TAG: _this_process(), KIND_TAG: kind, REASON_TAG: "", **_commit()})
-            close_stale_runs()
+            if not child:
+                close_stale_runs()
             yield tracked
             tracked.flush()
         except KeyboardInterrupt as error:

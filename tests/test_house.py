@@ -14,9 +14,10 @@ from mnist_cnn.settings import ENTRY_POINTS
 
 FLOORS = [
     {"command_line", "targets"},
+    {"experiments"},
     {"settings"},
     {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath"},
-    {"evaluation", "objectives", "penalties", "starts"},
+    {"evaluation", "objectives", "penalties", "starts", "neighbours"},
     {"training", "ascent"},
     {"checkpoints"},
     {"tracking", "figures", "notes", "progress"},
@@ -59,7 +60,12 @@ def test_settings_need_the_standard_library_alone() -> None:
     import sys
 
     # What is imported for types alone costs nothing.
-    at_once = {"settings": True, "command_line": False, "input_optimization/targets": False}
+    at_once = {
+        "settings": True,
+        "command_line": False,
+        "input_optimization/targets": False,
+        "input_optimization/experiments": False,
+    }
     for module, top_only in at_once.items():
         used = {name.split(".")[0] for name in imports(PROJECT / "mnist_cnn" / f"{module}.py", top_only)}
         assert used - {"mnist_cnn"} <= sys.stdlib_module_names

@@ -11,6 +11,27 @@ from conftest import PROJECT
 from mnist_cnn.command_line import SettingError, Settings
 from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, TrainSettings
 
+NUMBER = ["", "abc", "-1", "nan", "inf", "0,1"]
+ASCENT = [
+    ("steps", ["", "0", "2.5", "-1", "many"]),
+    ("snapshot_every", ["", "0", "2.5"]),
+    ("learning_rate", [*NUMBER, "0", "11"]),
+    ("schedule", ["", "one_cycle"]),
+    ("objective", ["", "hinge", "cross-entropy"]),
+    *((f"{name}_weight", [*NUMBER, "1e7"]) for name in ("l2", "tv", "smoothness", "border")),
+    ("shift", [*NUMBER, "101"]),
+    ("degrees", [*NUMBER, "181"]),
+    ("scale", [*NUMBER, "1"]),
+    ("noise", [*NUMBER, "11"]),
+    ("seed", ["", "-1", "1.5", "2147483648", "x"]),
+    ("memory_gib", [*NUMBER, "0"]),
+    ("model", [""]),
+    ("num_images", ["", "0", "1.5", "100001"]),
+    ("sigma", [*NUMBER, "0", "11"]),
+    ("dataset", [""]),
+    ("run_name", [""]),
+]
+
 # entry point, setting, words that must be refused
 REFUSED = [
     ("train", "preset", ["", "fast", "Quick", "1"]),
@@ -33,6 +54,11 @@ REFUSED = [
     ("evaluate", "dataset", [""]),
     ("evaluate", "batch_size", ["", "0", "many"]),
     ("evaluate", "run_name", [""]),
+    ("optimize", "targets", ["", "10", "2+x", "1:0.7+7:0.4", "2,2", "two", "2;3"]),
+    ("optimize", "start", ["", "white", "digit:5"]),
+    ("optimize", "start_class", ["", "10", "-1", "5.0", "two"]),
+    ("experiments", "experiments", ["", "0", "7", "1,1", "one", "1-3"]),
+    *((program, name, words) for program in ("optimize", "experiments") for name, words in ASCENT),
 ]
 
 
@@ -123,9 +149,10 @@ def test_help_and_refusals_take_no_tensorflow_and_less_than_a_second(program: st
     helped = run("--help")
     assert time.perf_counter() - start < 1
     assert helped.returncode == 0 and "presets" in helped.stdout or program != "train"
-    refused = run("--batch_size", "none")
+    name = next(field.name for field in fields(ENTRY_POINTS[program]) if field.type == "int")
+    refused = run(f"--{name}", "none")
     assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].startswith(f"{program}: `batch_size` must be a whole number")
+    assert refused.stderr.splitlines()[-1].startswith(f"{program}: `{name}` must be a whole number")
     for result in (helped, refused):
         for package in ("tensorflow", "keras", "mlflow"):
             assert f"| {package}\n" not in result.stderr

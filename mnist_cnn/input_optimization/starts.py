@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.dataset import LabelledImages
-from mnist_cnn.randomness import generator
+from mnist_cnn.input_optimization.experiments import Wish
+from mnist_cnn.randomness import derive_seed, generator
 
 NONE = -1
 """In place of an index or a label where no digit was drawn."""
@@ -52,3 +53,36 @@ def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], s
         noise = [generator(seed, "noisy digit").standard_normal(images.shape[1:], np.float32) for seed in seeds]
         images = np.clip(images + np.float32(sigma) * np.stack(noise), 0, 1)
     return Starts(images, indices, data.labels[indices].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """n searches, wish by wish. wishes: (n,) entries. targets: (n, k) float32. seeds: (n,) int64."""
+
+    wishes: tuple[Wish, ...]
+    starts: Starts
+    targets: NDArray[np.float32]
+    seeds: NDArray[np.int64]
+
+
+def draw(
+    wishes: Sequence[Wish], num_images: int, seed: int, data: LabelledImages, num_classes: int, sigma: float
+) -> Panel:
+    """`num_images` searches for each wish; which start a search has depends on the seed and the wish alone."""
+    parts, seeds = [], []
+    for wish in wishes:
+        own = [derive_seed(seed, wish.label, i) for i in range(num_images)]
+        if wish.start_class is None:
+            parts.append(uniform_noise(own, data.images.shape[1:]))
+        else:
+            noise = sigma if wish.start == "noisy_digit" else 0.0
+            parts.append(digits(data, [wish.start_class] * num_images, own, noise))
+        seeds += own
+    return Panel(
+        wishes=tuple(wish for wish in wishes for _ in range(num_images)),
+        starts=Starts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Starts.__annotations__)),
+        targets=np.repeat(
+            np.array([wish.target.distribution(num_classes) for wish in wishes]), num_images, axis=0
+        ).astype(np.float32),
+        seeds=np.array(seeds),
+    )

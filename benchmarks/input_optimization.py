@@ -1,0 +1,152 @@
+"""Milliseconds per image and step: the compiled loop against the plain Keras loop and tf-keras-vis, in one run.
+
+python -m benchmarks.input_optimization compact
+python -m benchmarks.input_optimization report
+
+The settings are the report's (Adam 0.05, 1e-4 sum x^2, clip to [0, 1]). The contenders take turns, round by round,
+so that a busy moment hits them all. tf-keras-vis (pip install tf-keras-vis==0.8.7, no dependency of this project)
+clips only what it returns, not what the network sees, and has a norm of its own in place of the penalty: its
+arithmetic per step is no more than ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks import keep, plain_loop, spread
+from mnist_cnn import dataset, hardware
+from mnist_cnn.settings import AscentSettings, TrainSettings
+
+OURS = {"compact": (256, 200), "report": (64, 4)}
+PLAIN = {"compact": 40, "report": 10}
+VIS = {"compact": ((16, 40), (64, 20), (256, 10)), "report": ((8, 4), (32, 2))}
+"""Batch and steps of each measurement, chosen so that a round takes about as long for each."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=list(OURS))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+
+    device = hardware.start_tensorflow()
+    contenders = _contenders(options.network)
+    for run, _, _ in contenders.values():  # tracing and first touches are not timed
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    peak = []
+    for number in range(options.rounds):
+        peak.append(_matrix_product_gflops())
+        for name, (run, batch, steps) in contenders.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1000 * (time.perf_counter() - start) / (batch * steps))
+            print(f"round {number + 1}: {name:<24} {times[name][-1]:9.3f} ms per image and step", flush=True)
+
+    ours = f"ours, batch {OURS[options.network][0]}"
+    flops = _flops_per_step(options.network)
+    rate = [flops / (1e6 * each) for each in times[ours]]
+    print(f"\n{options.network}, {options.rounds} rounds, {device}")
+    ratios = {
+        name: [theirs / mine for theirs, mine in zip(values, times[ours], strict=True)]
+        for name, values in times.items()
+    }
+    for name, values in times.items():
+        print(f"{name:<24} {spread(values, '.3f'):>28} ms   {spread(ratios[name], '.1f')} times ours")
+    print(f"{flops / 1e6:.1f} MFLOP per image and step: {spread(rate, '.0f')} GFLOP/s of {spread(peak, '.0f')} that a")
+    print("matrix product of 1,024 x 1,024 reaches")
+    keep(
+        f"input-optimization-{options.network}",
+        device,
+        {"milliseconds": times, "ratios": ratios, "flops_per_image_and_step": flops, "gflops": rate, "peak": peak},
+    )
+
+
+def _contenders(name: str) -> dict[str, tuple[Callable[[], Any], int, int]]:
+    """What is timed: a call, and its batch and steps."""
+    import keras
+    import tensorflow as tf
+
+    from mnist_cnn import networks, training
+    from mnist_cnn.input_optimization.ascent import ascend
+
+    network = networks.build(name, 0)
+    if name == "compact":
+        training.train(network, dataset.split(dataset.load_train()), TrainSettings())
+    target = np.eye(10, dtype=np.float32)[2]
+    batch, steps = OURS[name]
+    starts = np.random.default_rng(0).random((batch, 28, 28, 1), np.float32)
+    settings = AscentSettings(steps=steps, snapshot_every=steps)
+    contenders: dict[str, tuple[Callable[[], Any], int, int]] = {
+        f"ours, batch {batch}": (lambda: ascend(network, starts, target, settings), batch, steps),
+        "plain loop": (lambda: plain_loop.optimise(network, starts[0], target, steps=PLAIN[name]), 1, PLAIN[name]),
+    }
+    half = networks.build(name, 0, precision="mixed_bfloat16")
+    half.set_weights(network.get_weights())
+    contenders[f"ours, bfloat16, {batch}"] = (lambda: ascend(half, starts, target, settings), batch, steps)
+    try:
+        from tf_keras_vis.activation_maximization import ActivationMaximization
+        from tf_keras_vis.activation_maximization.regularizers import Norm
+        from tf_keras_vis.utils.scores import CategoricalScore
+    except ImportError:
+        print("tf-keras-vis is not installed and not timed")
+        return contenders
+    for size, count in VIS[name]:
+        maximisation = ActivationMaximization(networks.with_logits(network), clone=False)
+
+        def run(maximisation: Any = maximisation, size: int = size, count: int = count) -> Any:
+            return maximisation(
+                CategoricalScore([2] * size),
+                seed_input=tf.constant(starts[:1].repeat(size, axis=0)),
+                input_range=(0, 1),
+                input_modifiers=None,
+                regularizers=[Norm(weight=1e-4, p=2)],
+                steps=count,
+                optimizer=keras.optimizers.Adam(0.05),
+            )
+
+        contenders[f"tf-keras-vis, batch {size}"] = (run, size, count)
+    return contenders
+
+
+def _flops_per_step(name: str) -> float:
+    """Multiplications and additions of one image's forward pass and its gradient: twice the forward pass's.
+
+    The gradient for the image alone costs as much as the forward pass; none is taken for the weights.
+    """
+    import tensorflow as tf
+
+    from mnist_cnn import networks
+
+    network = networks.build(name, 0)
+    forward = tf.function(lambda images: network(images, training=False))
+    graph = forward.get_concrete_function(tf.TensorSpec((1, 28, 28, 1), tf.float32)).graph
+    products = 0
+    for operation in graph.get_operations():
+        if operation.type == "Conv2D":
+            kernel = operation.inputs[1].shape
+            products += int(np.prod(operation.outputs[0].shape[1:3])) * int(np.prod(kernel))
+        elif operation.type == "MatMul":
+            products += int(np.prod(operation.inputs[1].shape))
+    return 2.0 * 2.0 * products
+
+
+def _matrix_product_gflops(size: int = 1024, repeats: int = 20) -> float:
+    import tensorflow as tf
+
+    matrix = tf.random.stateless_normal((size, size), (0, 0))
+    (matrix @ matrix).numpy()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        product = matrix @ matrix
+    product.numpy()
+    return repeats * 2 * size**3 / (time.perf_counter() - start) / 1e9
+
+
+if __name__ == "__main__":
+    main()

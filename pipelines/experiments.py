@@ -1,0 +1,57 @@
+"""The reference report's six input-optimisation experiments: one run, with a child run for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_cnn import dataset
+from mnist_cnn.input_optimization import experiments
+from mnist_cnn.settings import ExperimentsSettings
+from pipelines import enter
+from pipelines.optimize import search
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = ExperimentsSettings.from_command_line(argv)
+    chosen = experiments.parse(settings.experiments)
+    data = dataset.split(dataset.load_train(settings.dataset))
+    from mnist_cnn import tracking
+
+    model = tracking.resolve_model(settings.model)
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    from mnist_cnn import notes
+
+    finished = []
+    with tracking.tracked_run("experiments", name=settings.run_name) as run:
+        run.suggest_name("experiments")
+        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
+        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_used_model(model)
+        print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
+        network = tracking.load_model(model)
+        for experiment in chosen:
+            print(f"\n{experiment.number}. {experiment.title}", flush=True)
+            title = f"{experiment.number}. {experiment.title}"
+            with tracking.tracked_run("experiment", name=title, child=True) as child:
+                child.log_settings(settings, {"experiment": experiment.number, "model_id": model.model_id})
+                child.log_used_model(model)
+                result, panel, strip = search(child, network, experiment.wishes, settings, data, title)
+                child.describe(notes.of_optimization(model.uri, settings, result, panel))
+            run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
+            print(notes.ascent_table(result, panel))
+            finished.append((experiment, result, panel))
+        run.describe(notes.of_experiments(model.uri, finished))
+
+    print(
+        f"""
+Run      {run.name}
+Run id   {run.run_id}
+Model    {model.uri}
+Look     {tracking.how_to_look()}"""
+    )
+
+
+if __name__ == "__main__":
+    enter(main, "experiments")

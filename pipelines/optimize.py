@@ -1,0 +1,95 @@
+"""Search for input images that a trained network assigns to a target; log the way there and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from mnist_cnn import dataset
+from mnist_cnn.input_optimization import experiments
+from mnist_cnn.settings import ExperimentsSettings, OptimizeSettings
+from pipelines import enter
+
+if TYPE_CHECKING:
+    from mnist_cnn import tracking
+    from mnist_cnn.input_optimization.ascent import AscentResult
+    from mnist_cnn.input_optimization.starts import Panel
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = OptimizeSettings.from_command_line(argv)
+    data = dataset.split(dataset.load_train(settings.dataset))
+    from mnist_cnn import tracking
+
+    model = tracking.resolve_model(settings.model)
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    from mnist_cnn import notes
+
+    wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
+    with tracking.tracked_run("optimize", name=settings.run_name) as run:
+        run.suggest_name(f"optimize-{settings.targets}-from-{settings.start}")
+        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
+        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_used_model(model)
+        print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
+        network = tracking.load_model(model)
+        result, panel, _ = search(run, network, wishes, settings, data, "Search")
+        run.describe(notes.of_optimization(model.uri, settings, result, panel))
+
+    print(
+        f"""
+{notes.ascent_table(result, panel)}
+
+Run      {run.name}
+Run id   {run.run_id}
+Model    {model.uri}
+Look     {tracking.how_to_look()}"""
+    )
+
+
+def search(
+    run: tracking.TrackedRun,
+    network: Any,
+    wishes: Sequence[experiments.Wish],
+    settings: OptimizeSettings | ExperimentsSettings,
+    data: dataset.Split,
+    title: str,
+) -> tuple[AscentResult, Panel, Any]:
+    """Run the searches, log all about them to `run`, and give their film strip as well.
+
+    Starts are drawn from the images that did not train.
+    """
+    from mnist_cnn import figures, neighbours, notes
+    from mnist_cnn.input_optimization import ascent, starts
+    from mnist_cnn.progress import AscentProgress
+
+    num_classes = network.output_shape[-1]
+    seed = cast(int, settings.seed)  # A command line gives one for all.
+    panel = starts.draw(wishes, settings.num_images, seed, data.validation, num_classes, settings.sigma)
+    if (panel.starts.indices != starts.NONE).any():
+        run.log_data(data.validation, "starts")
+    run.log_data(data.train, "nearest digits")
+    own_seeds = dataclasses.replace(settings, seed=panel.seeds)
+    result = ascent.ascend(network, panel.starts.images, panel.targets, own_seeds, on_progress=AscentProgress())
+
+    for snapshot, step in enumerate(result.steps):
+        run.log_metrics(result.metrics(snapshot), int(step))
+    nearest = neighbours.nearest(result.final, data.train)
+    strip = figures.film_strip(result, panel, nearest, title)
+    run.log_figure(strip, "figures/film_strip.png")
+    run.log_figure(figures.finals(result, panel, nearest, title), "figures/finals.png")
+    run.log_figure(figures.ascent_curves(result, title), "figures/curves.png")
+    pictures = figures.frames(result, panel, title)
+    for step, picture in zip(result.steps, pictures, strict=True):
+        run.log_image(picture, "optimisation", int(step))
+    run.log_bytes(figures.animation(pictures), "animation.gif")
+    run.log_table(notes.searches(result, panel, nearest), "searches.json")
+    run.log_arrays({**vars(result), "starts": panel.starts.indices, "seeds": panel.seeds}, "arrays.npz")
+    return result, panel, strip
+
+
+if __name__ == "__main__":
+    enter(main, "optimize")

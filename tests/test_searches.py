@@ -1,0 +1,166 @@
+"""The entry points `optimize` and `experiments`, called in this process and read back through the MLflow client."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_cnn import dataset
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.input_optimization.ascent import AscentDiverged
+from pipelines import experiments, optimize, train
+
+SHORT = ["--steps", "20", "--snapshot_every", "10", "--num_images", "2"]
+
+
+@pytest.fixture(scope="module")
+def model(store: Path, small_dataset: Path) -> str:
+    """URI of a model trained on the small data set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store)
+        mlflow.set_tracking_uri(None)
+        train.main(["--dataset", str(small_dataset), "--epochs", "3", "--batch_size", "64"])
+        return "models:/" + mlflow.search_logged_models(max_results=1, output_format="list")[0].model_id
+
+
+@pytest.fixture(scope="module")
+def searched(store: Path, small_dataset: Path, model: str) -> mlflow.entities.Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store)
+        words = ["--targets", "2+3,7", "--start", "digit", "--start_class", "5", "--tv_weight", "0.001"]
+        optimize.main([*words, *SHORT, "--model", model, "--dataset", str(small_dataset)])
+        return mlflow.MlflowClient().search_runs(["0"], max_results=1)[0]
+
+
+def local(run: mlflow.entities.Run, path: str) -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://"), path)
+
+
+def test_a_search_holds_its_settings_and_the_model_it_looked_into(client, searched, model: str) -> None:
+    run = client.get_run(searched.info.run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "optimize-2+3,7-from-digit")
+    assert run.data.params["tv_weight"] == "0.001" and run.data.params["l2_weight"] == "0.0001"
+    assert run.data.params["targets"] == "2+3,7" and run.data.params["seed"] == "0"
+    assert [entry.model_id for entry in run.inputs.model_inputs] == [model.removeprefix("models:/")]
+    assert run.data.tags["model_id"] == model.removeprefix("models:/")
+    assert "| 5 → 2+3 | 2 |" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_search_holds_its_curves_snapshot_by_snapshot(client, searched) -> None:
+    arrays = np.load(local(searched, "arrays.npz"))
+    for key, name in (
+        ("loss", "losses"),
+        ("cross_entropy", "cross_entropies"),
+        ("kl_divergence", "kl_divergences"),
+    ):
+        history = client.get_metric_history(searched.info.run_id, key)
+        assert [metric.step for metric in history] == [0, 10, 20]
+        np.testing.assert_allclose([metric.value for metric in history], arrays[name].mean(axis=1), rtol=1e-6)
+    assert {"penalty", "target_probability", "hit_share"} <= set(searched.data.metrics)
+
+
+def test_the_arrays_are_the_searches_from_start_to_end(client, searched, small_dataset: Path) -> None:
+    arrays = np.load(local(searched, "arrays.npz"), allow_pickle=False)
+    assert arrays["snapshots"].shape == (3, 4, 28, 28, 1)
+    # Starts are digits that did not train, and no test image.
+    validation = dataset.split(dataset.load_train(str(small_dataset))).validation
+    np.testing.assert_array_equal(arrays["snapshots"][0], validation.images[arrays["starts"]])
+    assert (validation.labels[arrays["starts"]] == 5).all()
+    network = mlflow.keras.load_model("models:/" + searched.data.tags["model_id"])
+    np.testing.assert_allclose(
+        network.predict(arrays["snapshots"][-1], verbose=0), arrays["probabilities"][-1], atol=1e-5
+    )
+
+
+def test_a_table_has_a_line_for_each_search(searched) -> None:
+    table = json.loads(local(searched, "searches.json").read_text())
+    arrays = np.load(local(searched, "arrays.npz"))
+    lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    assert [line["target"] for line in lines] == ["2+3", "2+3", "7", "7"]
+    for i, line in enumerate(lines):
+        assert (line["start"], line["start_class"], line["start_image"]) == ("digit", 5, arrays["starts"][i])
+        assert line["steps"] == 20 and line["loss"] == pytest.approx(arrays["losses"][-1, i], rel=1e-5)
+        assert line["first_choice"] == arrays["probabilities"][-1, i].argmax()
+        assert line["p(7)"] == pytest.approx(arrays["probabilities"][-1, i, 7], rel=1e-5)
+    train_images = dataset.split(dataset.load_train(lines_source(searched))).train
+    distance = np.sqrt(((train_images.images - arrays["snapshots"][-1, 0]) ** 2).sum(axis=(1, 2, 3)))
+    assert lines[0]["nearest_image"] == distance.argmin()
+    assert lines[0]["nearest_digit"] == train_images.labels[distance.argmin()]
+
+
+def lines_source(run: mlflow.entities.Run) -> str:
+    return run.data.params["dataset"]
+
+
+def test_pictures_show_grey_levels_as_they_are(searched) -> None:
+    """Every pixel of the last snapshot stands in the film strip as a square of its own grey."""
+    strip = np.asarray(Image.open(local(searched, "figures/film_strip.png")).convert("L")).astype(int)
+    arrays = np.load(local(searched, "arrays.npz"))
+    wanted = np.kron((arrays["snapshots"][-1, 0, ..., 0] * 255).astype(int), np.ones((4, 4), int))
+    rows, columns = strip.shape
+    places = [
+        (row, column)
+        for row in range(30, 60)
+        for column in range(columns - 112)
+        if np.abs(strip[row : row + 112, column : column + 112] - wanted).max() <= 1
+    ]
+    assert len(places) == 1
+
+
+def test_the_way_can_be_scrubbed_through_and_watched(client, searched) -> None:
+    images = [file.path for file in client.list_artifacts(searched.info.run_id, "images")]
+    steps = {int(path.split("+")[2]) for path in images}
+    assert all(path.startswith("images/optimisation+step+") for path in images) and steps == {0, 10, 20}
+    animation = Image.open(io.BytesIO(local(searched, "animation.gif").read_bytes()))
+    assert animation.n_frames == 3 and animation.info["loop"] == 0
+    figures = {Path(file.path).stem for file in client.list_artifacts(searched.info.run_id, "figures")}
+    assert figures == {"film_strip", "finals", "curves"}
+
+
+def test_experiments_are_one_run_with_a_child_for_each(client, model, small_dataset: Path, capsys) -> None:
+    experiments.main([*SHORT, "--model", model, "--dataset", str(small_dataset), "--experiments", "2,6"])
+    parent = client.search_runs(["0"], "tags.kind = 'experiments'", max_results=1)[0]
+    children = client.search_runs(
+        ["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["created ASC"]
+    )
+    assert [child.info.run_name for child in children] == [
+        "2. One digit from a noisy real digit",
+        "6. Conversion of a real digit",
+    ]
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    pictures = {Path(file.path).stem for file in client.list_artifacts(parent.info.run_id, "figures")}
+    assert pictures == {"experiment_2", "experiment_6"}
+    note = parent.data.tags["mlflow.note.content"]
+    assert "The report saw: conversions work" in note and "| 5 → 7 | 2 |" in note and "| 2 → 5 | 2 |" in note
+    assert "6. Conversion of a real digit" in capsys.readouterr().out
+    arrays = np.load(local(children[1], "arrays.npz"))
+    assert arrays["snapshots"].shape[:2] == (3, 6)
+
+
+def test_a_search_that_breaks_ends_as_failed_with_the_reason_and_its_parent_too(
+    client, model, small_dataset: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AscentDiverged("the network's output for image 3 is not finite after 7 steps")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mnist_cnn.input_optimization.ascent.ascend", broken)
+        with pytest.raises(AscentDiverged):
+            experiments.main([*SHORT, "--model", model, "--dataset", str(small_dataset)])
+    parent = client.search_runs(["0"], "tags.kind = 'experiments'", max_results=1)[0]
+    children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert [run.info.status for run in (parent, *children)] == ["FAILED", "FAILED"]
+    assert all("image 3 is not finite" in run.data.tags["reason"] for run in (parent, *children))
+
+
+def test_the_newest_trained_model_is_taken_where_none_is_given_and_said(client, model, small_dataset, capsys) -> None:
+    optimize.main([*SHORT, "--targets", "1", "--dataset", str(small_dataset)])
+    assert f"Searching in {model}" in capsys.readouterr().out
+    with pytest.raises(SettingError, match="`model`: there is no models:/m-nothing"):
+        optimize.main([*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
