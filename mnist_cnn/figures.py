@@ -182,13 +182,14 @@ def show_image(axes: Any, image: NDArray[np.float32]) -> None:
     axes.set_axis_off()
 
 
-MOST_ROWS, MOST_COLUMNS = 10, 10
-"""A page shows no more searches than this, the first of each wish."""
+MOST_ROWS, MOST_COLUMNS, MOST_OF_ONE = 10, 10, 4
+"""A page shows no more searches than this, the first of each wish; a film strip of one wish shows the last number."""
 
 
 def film_strip(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
     """One search a row, from its start to its last image with step and loss under each; then the nearest real digit."""
-    rows = [row[0] for row in _page(panel)] if len(set(panel.wishes)) > 1 else _page(panel)[0][:MOST_ROWS]
+    several = len(set(panel.wishes)) > 1
+    rows = [row[0] for row in _page(panel)] if several else _page(panel)[0][:MOST_OF_ONE]
     shown = np.unique(np.linspace(0, len(result.steps) - 1, 6).round().astype(int))
     sheet = []
     for i in rows:
@@ -228,25 +229,21 @@ def finals(result: AscentResult, panel: Panel, neighbours: Neighbours, title: st
 
 
 def frames(result: AscentResult, panel: Panel, title: str) -> list[NDArray[np.uint8]]:
-    """The way of all searches together, a picture (height, width, 3) for each snapshot."""
+    """The way of all searches together, a picture (height, width, 3) for each snapshot; wider than high."""
+    page = _page(panel)
+    if len(page) > len(page[0]):
+        page = [list(column) for column in zip(*page, strict=True)][:MOST_OF_ONE]
     pictures = []
     for at, step in enumerate(result.steps):
-        rows = [
-            _Row(
-                panel.wishes[row[0]].label,
-                tuple(
-                    _Cell(
-                        (result.snapshots[at, i],),
-                        f"p = {_share(result.target_probabilities[at, i])}",
-                        _verdict(result, i, at),
-                    )
-                    for i in row
-                ),
-            )
-            for row in _page(panel)
-        ]
+        rows = [_Row("", tuple(_on_the_way(result, panel, i, at) for i in row)) for row in page]
         pictures.append(_pixels(_draw_sheet(rows, f"{title}: step {step:,} of {result.steps[-1]:,}", scale=3)))
     return pictures
+
+
+def _on_the_way(result: AscentResult, panel: Panel, image: int, snapshot: int) -> _Cell:
+    probability = _share(result.target_probabilities[snapshot, image])
+    caption = f"{panel.wishes[image].label}\np = {probability}"
+    return _Cell((result.snapshots[snapshot, image],), caption, _verdict(result, image, snapshot))
 
 
 def animation(pictures: Sequence[NDArray[np.uint8]], milliseconds: int = 160) -> bytes:
@@ -298,7 +295,7 @@ def _page(panel: Panel) -> list[list[int]]:
     rows = []
     for indices in by_wish.values():
         rows += [indices[i : i + MOST_COLUMNS] for i in range(0, len(indices), MOST_COLUMNS)][:most]
-    return rows[: 2 * MOST_ROWS]
+    return rows
 
 
 def _verdict(result: AscentResult, image: int, snapshot: int) -> str:
@@ -338,7 +335,8 @@ def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
         in_cell * (width + 2) - 2, _text_width(max((c.caption for r in rows for c in r.cells), key=_text_width))
     )
     captions = max(cell.caption.count("\n") + 1 for row in rows for cell in row.cells)
-    left = 3 * gap + max(_text_width(row.label) for row in rows)
+    labels = max(_text_width(row.label) for row in rows)
+    left = gap + (labels + 2 * gap if labels else 0)
     top, pitch = 40, height + captions * line + gap + 4
     columns = max(len(row.cells) for row in rows)
     total_width = max(left + columns * (cell_width + gap) + gap, _text_width(title) * 1.35 + 2 * gap)
