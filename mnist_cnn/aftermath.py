@@ -19,7 +19,7 @@ import psutil
 def main(argv: Sequence[str]) -> None:
     process_id, run_id, action = argv
     try:
-        psutil.Process(int(process_id)).wait(timeout=60)
+        psutil.Process(int(process_id)).wait()
     except psutil.NoSuchProcess:
         pass
     client = mlflow.MlflowClient()

@@ -131,8 +131,8 @@ class Settings:
         kinds = self._kinds()
         for setting in fields(self):
             value, kind = getattr(self, setting.name), kinds[setting.name]
-            if hasattr(value, "item") and not hasattr(value, "__len__"):  # a number of numpy's
-                value = value.item()
+            if getattr(value, "shape", None) == ():  # a number of numpy's or TensorFlow's
+                value = value.item() if hasattr(value, "item") else value.numpy().item()
             if kind is float and type(value) is int:
                 value = float(value)
             object.__setattr__(self, setting.name, value)

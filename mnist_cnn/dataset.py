@@ -98,6 +98,8 @@ def _load(dataset: str, part: str) -> LabelledImages:
     pixels_key, labels_key = f"x_{part}", f"y_{part}"
     arrays = _read(path, (pixels_key, labels_key))
     pixels, labels = arrays[pixels_key], arrays[labels_key]
+    _check_pixels(path, pixels_key, pixels)
+    _check_labels(path, labels_key, labels)
     hashes = {
         key: hashlib.sha256(np.ascontiguousarray(arrays[key]).data).hexdigest() for key in (pixels_key, labels_key)
     }
@@ -108,8 +110,6 @@ def _load(dataset: str, part: str) -> LabelledImages:
                     f"{path}: `{key}` is not MNIST's: its SHA-256 is {found}, published is {MNIST_SHA256[key]}. "
                     "The file was changed; install the package again."
                 )
-    _check_pixels(path, pixels_key, pixels)
-    _check_labels(path, labels_key, labels, len(pixels))
     digest = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
     images = pixels.astype(np.float32)[..., np.newaxis]
     images /= 255
@@ -118,7 +118,7 @@ def _load(dataset: str, part: str) -> LabelledImages:
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz file; nothing in it is executed, whatever it holds."""
+    """The arrays of an .npz file, the form of all four checked; nothing in it is executed, whatever it holds."""
     if not path.exists():
         raise DatasetError(
             f"`dataset` must be `mnist` or the path of an .npz file; there is no file {path} "
@@ -140,9 +140,19 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
                 )
             for key in keys:
                 arrays[key] = archive[key]
+            forms = {key: _form(archive, key) for key in KEYS if key not in keys}
     except DatasetError:
         raise
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         reason = str(error)
         if "allow_pickle" in reason:
             reason = "it holds pickled Python objects, which are refused since reading them could run code"
@@ -150,29 +160,50 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise DatasetError(f"{path}: `{key}` is not an array in numpy's format.")
+    forms |= {key: (array.shape, array.dtype) for key, array in arrays.items()}
+    for part in ("train", "test"):
+        (shape, dtype), (labels_shape, labels_dtype) = forms[f"x_{part}"], forms[f"y_{part}"]
+        _check_pixels_form(path, f"x_{part}", shape, dtype)
+        _check_labels_form(path, f"y_{part}", labels_shape, labels_dtype, shape[0])
     return arrays
 
 
-def _check_pixels(path: Path, key: str, pixels: NDArray[Any]) -> None:
-    if pixels.ndim != 3 or pixels.shape[1:] != IMAGE_SHAPE[:2] or len(pixels) == 0:
-        raise DatasetError(f"{path}: `{key}` must have the shape (n, 28, 28), n at least 1; got {pixels.shape}.")
-    if pixels.dtype.kind not in "ui":
+def _form(archive: Any, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array from its header, so that test arrays of the wrong form are refused before a training.
+
+    The array itself is not read.
+    """
+    with archive.zip.open(key if key in archive.zip.namelist() else f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _check_pixels_form(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) != 3 or shape[1:] != IMAGE_SHAPE[:2] or shape[0] == 0:
+        raise DatasetError(f"{path}: `{key}` must have the shape (n, 28, 28), n at least 1; got {shape}.")
+    if dtype.kind not in "ui":
         raise DatasetError(
-            f"{path}: `{key}` must have the dtype uint8 (grey levels 0 to 255); got {pixels.dtype}. "
+            f"{path}: `{key}` must have the dtype uint8 (grey levels 0 to 255); got {dtype}. "
             "For images in [0, 1] save (255 * images).round().astype('uint8')."
         )
+
+
+def _check_labels_form(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int) -> None:
+    if shape != (num_images,):
+        raise DatasetError(f"{path}: `{key}` must have the shape ({num_images},), one label an image; got {shape}.")
+    if dtype.kind not in "ui":
+        raise DatasetError(f"{path}: `{key}` must have the dtype uint8 (labels 0 to 9); got {dtype}.")
+
+
+def _check_pixels(path: Path, key: str, pixels: NDArray[Any]) -> None:
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > 255:
         raise DatasetError(f"{path}: values of `{key}` must be from 0 to 255; they are from {low} to {high}.")
 
 
-def _check_labels(path: Path, key: str, labels: NDArray[Any], num_images: int) -> None:
-    if labels.shape != (num_images,):
-        raise DatasetError(
-            f"{path}: `{key}` must have the shape ({num_images},), one label an image; got {labels.shape}."
-        )
-    if labels.dtype.kind not in "ui":
-        raise DatasetError(f"{path}: `{key}` must have the dtype uint8 (labels 0 to 9); got {labels.dtype}.")
+def _check_labels(path: Path, key: str, labels: NDArray[Any]) -> None:
     low, high = labels.min(), labels.max()
     if low < 0 or high >= NUM_CLASSES:
         raise DatasetError(

@@ -25,6 +25,8 @@ def start_tensorflow() -> str:
         accelerators = tf.config.list_physical_devices("GPU")
         for accelerator in accelerators:
             tf.config.experimental.set_memory_growth(accelerator, True)
+        # Else float32 is rounded to ten bits in products, and small differences between images are lost.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
     if not accelerators:
         return f"CPU: {_processor()}"
     names = [tf.config.experimental.get_device_details(one).get("device_name", one.name) for one in accelerators]

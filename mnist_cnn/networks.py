@@ -57,6 +57,25 @@ def with_logits(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
 
 
+def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int, *, logits: bool = False) -> None:
+    """Raise `SettingError` unless the network takes images of `shape` and gives probabilities of `num_classes`.
+
+    logits: they will do as well.
+    """
+    try:
+        given = network(np.zeros((2, *shape), np.float32), training=False)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise SettingError(f"`model`: it cannot take images of the shape {shape}: {_reason(error)}") from error
+    if tuple(getattr(given, "shape", ())) != (2, num_classes):
+        raise SettingError(
+            f"`model`: its outputs must have the shape (n, {num_classes}), a number for each class; "
+            f"for n = 2 they have {tuple(getattr(given, 'shape', ()))}."
+        )
+    given = np.asarray(given, np.float32)
+    if not logits and (given.min() < 0 or np.abs(given.sum(axis=1) - 1).max() > 2e-2):
+        raise SettingError("`model`: it gives no probabilities (at least 0, with the sum 1); end it in softmax.")
+
+
 class Logits:
     """Logits of any Keras classifier of images, for use within a compiled function; its weights are read, not kept.
 
@@ -72,11 +91,11 @@ class Logits:
         self._network = weakref.ref(network)
         images = tf.TensorSpec((None, *shape), tf.float32)
         try:
-            forward = tf.function(self._forward, autograph=False).get_concrete_function(images)
+            forward = tf.function(self._traced, autograph=False).get_concrete_function(images)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise SettingError(
                 f"the network {network.name} cannot take images of the shape (n, {', '.join(map(str, shape))}): "
-                f"{str(error).strip().splitlines()[0]}"
+                f"{_reason(error)}"
             ) from error
         output = forward.structured_outputs
         if not tf.is_tensor(output) or len(output.shape) != 2 or (output.shape[1] or 0) < 2:
@@ -89,7 +108,13 @@ class Logits:
         if _before_softmax(forward.outputs[0]) is None:
             grey = np.random.default_rng(0).random((8, *shape), np.float32)
             given = forward(grey).numpy()
-            self._takes_logarithm = bool((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=1e-3))
+            coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
+            tolerance = 2e-2 if coarse else 1e-3
+            self._takes_logarithm = bool((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=tolerance))
+        if not self._has_gradient:
+            raise SettingError(
+                f"the network {network.name} gives no gradient to the pixels; something in it rounds or cuts."
+            )
         self.bytes_per_image = sum(
             tensor.dtype.size * math.prod(tensor.shape[1:])
             for operation in forward.graph.get_operations()
@@ -110,6 +135,21 @@ class Logits:
         network = self._network()
         assert network is not None
         return network(images, training=False)
+
+    def _traced(self, images: Any) -> Any:
+        """The outputs; and whether a gradient leads back to the pixels is noted."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            outputs = self._forward(images)
+        self._has_gradient = tape.gradient(outputs, images) is not None
+        return outputs
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error of Keras' that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception encountered", "in user code", "File "))]
+    return (telling or lines or [type(error).__name__])[0]
 
 
 def _before_softmax(output: Any) -> Any | None:

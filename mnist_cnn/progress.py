@@ -13,12 +13,17 @@ from mnist_cnn.training import EpochResult, StepResults
 SECONDS_BETWEEN_LINES = 60.0
 
 
+def is_watched() -> bool:
+    """Whether a person sees what is printed as it comes: a terminal or a notebook."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules
+
+
 class TrainingProgress:
     """Shows a training of `epochs` epochs of `num_steps` steps."""
 
     def __init__(self, epochs: int, num_steps: int) -> None:
         self._epochs, self._num_steps = epochs, num_steps
-        self._watched = sys.stdout.isatty()
+        self._watched = is_watched()
         self._bar: keras.utils.Progbar | None = None
         self._printed = time.monotonic()
 
@@ -68,7 +73,7 @@ class AscentProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """done, total: image-steps."""
-        if sys.stdout.isatty():
+        if is_watched():
             if self._bar is None:
                 self._bar = keras.utils.Progbar(total, unit_name="image-step")
             self._bar.update(done, finalize=done == total)

@@ -31,7 +31,7 @@ import mlflow
 import numpy as np
 import psutil
 from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.entities import LoggedModelInput, Metric, Param, Run, RunTag
+from mlflow.entities import LoggedModelInput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
@@ -363,17 +363,20 @@ def resolve_model(uri: str) -> LoggedModel:
     _quiet_logs()
     store = mlflow.get_tracking_uri()
     if not uri:
+        everywhere = [experiment.experiment_id for experiment in mlflow.search_experiments()]
         models = mlflow.search_logged_models(
+            experiment_ids=everywhere,
             filter_string=f"tags.{KIND_TAG} = 'train'",
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-            max_results=1,
             output_format="list",
         )
-        if not models:
+        # One whose logging was cut short is there all the same.
+        whole = [model for model in models if model.status == LoggedModelStatus.READY]
+        if not whole:
             raise TrackingError(
                 f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."
             )
-        return LoggedModel(models[0].model_id, f"models:/{models[0].model_id}")
+        return LoggedModel(whole[0].model_id, f"models:/{whole[0].model_id}")
     if not uri.startswith(("runs:/", "models:/")):
         raise TrackingError(
             f"`model` must be of the form runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or "

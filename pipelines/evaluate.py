@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import evaluation, figures, notes
+    from mnist_cnn import evaluation, figures, networks, notes
 
     with tracking.tracked_run("evaluate", name=settings.run_name) as run:
         run.suggest_name(f"evaluate-{test.name}")
@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.log_data(test, "testing")
         run.log_used_model(model)
         print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
-        scores = evaluation.evaluate(tracking.load_model(model), test, settings.batch_size)
+        network = tracking.load_model(model)
+        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
+        scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
         for name, figure in figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
             run.log_figure(figure, f"figures/{name}.png")

@@ -62,13 +62,14 @@ def search(
 
     Starts are drawn from the images that did not train.
     """
-    from mnist_cnn import figures, neighbours, notes
+    from mnist_cnn import figures, neighbours, networks, notes
     from mnist_cnn.input_optimization import ascent, starts
     from mnist_cnn.progress import AscentProgress
 
-    num_classes = network.output_shape[-1]
+    # The grammar of targets knows the data's ten classes; a network with others has no place here.
+    networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
     seed = cast(int, settings.seed)  # A command line gives one for all.
-    panel = starts.draw(wishes, settings.num_images, seed, data.validation, num_classes, settings.sigma)
+    panel = starts.draw(wishes, settings.num_images, seed, data.validation, dataset.NUM_CLASSES, settings.sigma)
     if (panel.starts.indices != starts.NONE).any():
         run.log_data(data.validation, "starts")
     run.log_data(data.train, "nearest digits")

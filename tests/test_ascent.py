@@ -87,7 +87,7 @@ def test_an_image_does_not_depend_on_its_batch(compact) -> None:
         "tv_weight": np.linspace(0, 1e-2, 256),
         "seed": np.arange(256),
     }
-    common = {"steps": 100, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}
+    common = {"steps": 500, "snapshot_every": 500, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}
     together = ascend(compact, starts, targets, AscentSettings(**common, **per_image))
     for i in (0, 7, 255):
         own = {name: values[i] for name, values in per_image.items()}
@@ -212,11 +212,20 @@ def test_progress_ends_at_all_the_steps_of_all_the_images(compact, monkeypatch) 
 
 def test_the_budget_decides_how_many_images_share_a_batch() -> None:
     loop = ascent._loop_for(networks.build("compact", 0), (28, 28, 1), (), AscentSettings())
-    assert loop.batch_size(100) == ascent.LARGEST_BATCH
-    few = loop.batch_size(0.002)
-    assert 1 < few < 64
-    assert abs(loop.batch_size(0.001) - few / 2) <= 1
-    assert loop.batch_size(1e-9) == 1
+    assert loop.batch_size(100) == (ascent.LARGEST_BATCH, ascent.LANES)
+    assert loop.batch_size(0.08) == (128, ascent.LANES)
+    few, lanes = loop.batch_size(0.002)
+    assert 1 < few == lanes < 64
+    assert abs(loop.batch_size(0.001)[0] - few / 2) <= 1
+    assert loop.batch_size(1e-9) == (1, 1)
+
+
+def test_snapshots_that_no_memory_can_hold_are_refused_at_once(compact) -> None:
+    settings = AscentSettings(steps=1_000_000, snapshot_every=1)
+    with pytest.raises(
+        SettingError, match="keeps 1,000,001 snapshots of 10 images, 29.7 GiB, and .* GiB of memory are"
+    ):
+        ascend(compact, noise(10), np.eye(10), settings)
 
 
 class Broken(keras.layers.Layer):
@@ -275,6 +284,29 @@ def test_input_that_does_not_fit_is_refused(compact, starts, targets, settings, 
 def test_settings_that_cannot_be_used_are_refused(settings, message) -> None:
     with pytest.raises(SettingError, match=message):
         AscentSettings(**settings)
+
+
+def test_numbers_of_numpy_and_tensorflow_are_numbers() -> None:
+    for value in (np.float32(0.25), np.array(0.25), tf.constant(0.25)):
+        assert AscentSettings(learning_rate=value).learning_rate == 0.25
+
+
+def test_a_network_that_rounds_its_pixels_is_refused() -> None:
+    inputs = keras.Input((4, 4, 1))
+    rounded = keras.layers.Lambda(lambda images: tf.cast(tf.cast(255 * images, tf.int32), tf.float32))(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(rounded)))
+    with pytest.raises(SettingError, match="gives no gradient to the pixels"):
+        ascend(network, noise(1, (4, 4, 1)), [1, 0, 0])
+
+
+def test_probabilities_of_few_digits_are_known_as_such() -> None:
+    inputs = keras.Input((28, 28, 1))
+    network = networks.build("compact", 0, precision="mixed_bfloat16")
+    veiled = keras.Model(
+        inputs, keras.layers.Lambda(lambda p: tf.exp(tf.math.log(p)), dtype="bfloat16")(network(inputs))
+    )
+    result = ascend(veiled, noise(2), one_hot(3)[0], AscentSettings(steps=1))
+    np.testing.assert_allclose(result.probabilities[0], network(noise(2), training=False), atol=1e-2)
 
 
 def test_a_network_without_classes_or_for_other_images_is_refused() -> None:

@@ -51,10 +51,20 @@ def test_loading_the_training_images_does_not_open_the_test_images(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     path = tmp_path / "spoilt.npz"
-    np.savez(path, **{**arrays, "x_test": np.zeros(3)})
+    np.savez(path, **{**arrays, "y_test": arrays["y_test"] + 200})
     assert len(dataset.load_train(str(path))) == 20
-    with pytest.raises(DatasetError, match="x_test"):
+    with pytest.raises(DatasetError, match="y_test"):
         dataset.load_test(str(path))
+
+
+def test_test_images_of_the_wrong_form_are_refused_before_a_training(
+    tmp_path: Path, arrays: dict[str, np.ndarray]
+) -> None:
+    path = tmp_path / "wrong.npz"
+    for wrong in ({"x_test": np.zeros((8, 32, 32), np.uint8)}, {"y_test": np.zeros(8)}, {"y_test": np.zeros(7, int)}):
+        np.savez(path, **{**arrays, **wrong})
+        with pytest.raises(DatasetError, match=f"`{next(iter(wrong))}` must have the"):
+            dataset.load_train(str(path))
 
 
 def test_another_set_of_the_same_form_is_taken(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -165,3 +175,10 @@ def test_a_split_that_leaves_a_side_empty_is_refused(tmp_path: Path, arrays: dic
     np.savez(path, **arrays)
     with pytest.raises(DatasetError, match="leaves 0 images to train on and 20 to validate on"):
         dataset.split(dataset.load_train(str(path)), 0.99)
+
+
+def test_dates_in_place_of_pixels_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path = tmp_path / "dates.npz"
+    np.savez(path, **{**arrays, "x_train": np.zeros((20, 28, 28), "datetime64[s]")})
+    with pytest.raises(DatasetError, match="`x_train` must have the dtype uint8"):
+        dataset.load_train(str(path))

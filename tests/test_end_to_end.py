@@ -269,12 +269,36 @@ def test_a_tracking_server_that_is_not_there_is_said_in_one_line(folder: Path, s
     assert status == 2 and "no run can be opened in http://127.0.0.1:9" in output and "Traceback" not in output
 
 
+def test_mlflow_run_searches_and_repeats_the_experiments(folder: Path, small_dataset: Path) -> None:
+    data = f"dataset={small_dataset}"
+    status, output = mlflow_run("optimize", data, cwd=folder)
+    assert status != 0 and "run `mlflow run . -e train` first" in output and "Traceback" not in output
+    status, output = mlflow_run("train", data, cwd=folder)
+    assert status == 0, output
+    short = ("steps=20", "snapshot_every=10", "num_images=2")
+    status, output = mlflow_run("optimize", data, "targets=2+3,7", "l2_weight=1e-3", *short, cwd=folder)
+    assert status == 0 and "| noise → 2+3 | 2 |" in output and "Warning" not in output, output
+    status, output = mlflow_run("experiments", data, *short, cwd=folder)
+    assert status == 0 and "6. Conversion of a real digit" in output, output
+    names = {one.info.run_name: one for one in client_of(folder).search_runs(["0"])}
+    assert names["optimize-2+3,7-from-noise"].data.params["l2_weight"] == "1e-3"
+    parent = names["experiments"].info.run_id
+    children = [one for one in names.values() if one.data.tags.get("mlflow.parentRunId") == parent]
+    assert len(children) == 6 and all(one.info.status == "FINISHED" for one in children)
+    for setting, message in (("targets=2+x", "'x' is not a class"), ("l2_weight=-1", "`l2_weight` must be a number")):
+        status, output = mlflow_run("optimize", setting, cwd=folder)
+        assert status != 0 and message in output and "Traceback" not in output
+
+
 def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     status, output = mlflow_run("train", f"dataset={small_dataset}", "epochs=3", "batch_size=64", cwd=folder)
     assert status == 0, output
     trained = only_run(folder)
+    status, output = mlflow_run("optimize", f"dataset={small_dataset}", "steps=100", cwd=folder)
+    assert status == 0, output
+    (searched,) = client_of(folder).search_runs(["0"], "tags.kind = 'optimize'")
     pictures = Path(SCREENSHOTS) if SCREENSHOTS else folder
     with serving(folder, "ui") as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -302,4 +326,10 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         image.wait_for(timeout=60_000)
         assert image.evaluate("picture => picture.naturalWidth") > 500
         page.screenshot(path=pictures / "artifacts.png")
+        page.goto(f"{address}/#/experiments/0/runs/{searched.info.run_id}/model-metrics")
+        page.get_by_placeholder("Search metric charts").fill("optimisation", timeout=60_000)
+        # The timeline: one picture at a time, and a slider over the steps.
+        page.get_by_role("slider").first.wait_for(timeout=60_000)
+        page.locator("img[src*='get-artifact'], img[src^='blob:']").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "timeline.png")
         browser.close()

@@ -56,6 +56,12 @@ def test_a_module_imports_only_from_floors_below(path) -> None:
         assert not uses or path.stem in doors, f"{path.stem} imports {library}, which {doors} is the door to"
 
 
+def test_the_readmes_map_names_every_module() -> None:
+    house = (PROJECT / "README.md").read_text().split("## Map of the house")[1]
+    for path in MODULES:
+        assert path.stem == "__init__" or re.search(rf"\b{path.stem}\b", house), path.stem
+
+
 def test_settings_need_the_standard_library_alone() -> None:
     import sys
 

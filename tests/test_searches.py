@@ -6,15 +6,16 @@ import io
 import json
 from pathlib import Path
 
+import keras
 import mlflow
 import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_cnn import dataset
+from mnist_cnn import dataset, tracking
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.input_optimization.ascent import AscentDiverged
-from pipelines import experiments, optimize, train
+from pipelines import evaluate, experiments, optimize, train
 
 SHORT = ["--steps", "20", "--snapshot_every", "10", "--num_images", "2"]
 
@@ -164,3 +165,35 @@ def test_the_newest_trained_model_is_taken_where_none_is_given_and_said(client, 
     assert f"Searching in {model}" in capsys.readouterr().out
     with pytest.raises(SettingError, match="`model`: there is no models:/m-nothing"):
         optimize.main([*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
+
+
+def log_network(client, shape: tuple[int, int, int], num_classes: int, activation: str | None) -> str:
+    network = keras.Sequential(
+        [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(num_classes, activation=activation)]
+    )
+    with tracking.tracked_run("other") as run:
+        return run.log_model(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_classes", "activation", "message"),
+    [
+        ((32, 32, 3), 10, "softmax", "`model`: it cannot take images of the shape \\(28, 28, 1\\)"),
+        ((28, 28, 1), 7, "softmax", "`model`: its outputs must have the shape \\(n, 10\\)"),
+        ((28, 28, 1), 10, None, "`model`: it gives no probabilities"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(client, small_dataset, shape, num_classes, activation, message) -> None:
+    uri = log_network(client, shape, num_classes, activation)
+    with pytest.raises(SettingError, match=message):
+        evaluate.main(["--model", uri, "--dataset", str(small_dataset)])
+    if activation:
+        with pytest.raises(SettingError, match=message):
+            optimize.main([*SHORT, "--model", uri, "--dataset", str(small_dataset)])
+
+
+def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model) -> None:
+    cut = client.create_logged_model("0", name="model", tags={"kind": "train"})
+    assert tracking.resolve_model("").uri == model
+    client.finalize_logged_model(cut.model_id, "FAILED")
+    assert tracking.resolve_model("").uri == model

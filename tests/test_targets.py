@@ -43,6 +43,7 @@ def test_all_means_the_classes_of_the_network() -> None:
         ("2+2", "names 2 twice"),
         ("2,2", "2 is asked for twice"),
         ("2,all", "2 is asked for twice"),
+        ("2+3,3:0.5+2:0.5", "is asked for twice"),
         ("1:0.7+7", "gives a share to one class and none to another"),
         ("1:0.7+7:0.4", "sum to 1.1 and not to 1"),
         ("1:0.7", "sum to 0.7 and not to 1"),

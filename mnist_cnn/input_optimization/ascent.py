@@ -1,7 +1,8 @@
 """Gradient descent on the pixels of many images at once, compiled, each image on its own.
 
-Losses are summed over the batch and Adam's state is kept per pixel, so an image's result is the same alone and in
-any company. (The field calls it activation maximisation, Erhan et al. 2009: hence ascent; the loss descends.)
+Losses are summed over the batch, Adam's state is kept per pixel and batches are filled up to a fixed size, so an
+image's result is the same alone and in any company. (The field calls it activation maximisation, Erhan et al. 2009:
+hence ascent; the loss descends.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import psutil
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,6 +26,13 @@ from mnist_cnn.settings import AscentSettings
 
 LARGEST_BATCH = 256
 """More images at once are no faster: what they work on no longer fits the processor's caches."""
+
+LANES, LANES_OF_LARGE_NETWORKS = 64, 8
+"""Batches are filled up to a multiple of this, for TensorFlow's kernels round otherwise in a batch of another size,
+and a few hundred steps make another image of another last digit. A large network is one whose activations for
+`LANES` images take more than `LANES_GIB`: there the filling would cost more than it is worth."""
+
+LANES_GIB = 1 / 16
 
 SECONDS_BETWEEN_REPORTS = 0.5
 """How often `on_progress` is called, where a single step does not take longer."""
@@ -115,21 +124,23 @@ def ascend(
     loop = _loop_for(network, images.shape[1:], paid, settings)
     wanted = _checked_targets(targets, len(images), loop.num_classes)
     result = _empty_result(images, wanted, settings)
-    batch = loop.batch_size(settings.memory_gib)
+    batch, lanes = loop.batch_size(settings.memory_gib)
     for first in range(0, len(images), batch):
         part = slice(first, first + batch)
+        filled = np.arange(first, min(first + batch, len(images)))
+        filled = np.pad(filled, (0, -len(filled) % lanes), mode="edge")  # the last image once more, and not looked at
         chunk = _Chunk(
-            targets=tf.constant(wanted[part]),
-            learning_rates=tf.constant(learning_rates[part]),
-            weights=tf.constant(np.stack([weights[name][part] for name in paid or ("l2",)])),
-            seeds=tf.constant(seeds[part]),
+            targets=tf.constant(wanted[filled]),
+            learning_rates=tf.constant(learning_rates[filled]),
+            weights=tf.constant(np.stack([weights[name][filled] for name in paid or ("l2",)])),
+            seeds=tf.constant(seeds[filled]),
         )
 
         def report(done: int, first: int = first, size: int = len(images[part])) -> None:
             if on_progress is not None:
                 on_progress(first * settings.steps + done * size, len(images) * settings.steps)
 
-        _search(loop, chunk, images[part], result, first, report)
+        _search(loop, chunk, images[filled], result, part, report)
     return result
 
 
@@ -177,11 +188,11 @@ def _search(
     chunk: _Chunk,
     images: NDArray[np.float32],
     result: AscentResult,
-    first: int,
+    part: slice,
     report: Callable[[int], None],
 ) -> None:
-    """Run the searches `first` to `first + len(images)` from start to end, and write what comes out into `result`."""
-    part = slice(first, first + len(images))
+    """Run one chunk from start to end, and write what comes out for its images (not its filling) into `result`."""
+    size = len(result.best_losses[part])
     start, zeros = tf.constant(images), tf.zeros_like(images)
     state = _State(
         start, zeros, zeros, start, tf.fill(len(images), np.float32(np.inf)), tf.zeros(len(images), tf.int32)
@@ -199,17 +210,18 @@ def _search(
         numbers = loop.measure(state.images, chunk)
         finite = np.isfinite(numbers.losses.numpy())
         if not finite.all():
+            image = part.start + int(np.argmin(finite))
             raise AscentDiverged(
-                f"the network's output for image {first + int(np.argmin(finite))} is not finite after {done} steps; "
+                f"the network's output for image {image} is not finite after {done} steps; "
                 + ("try a lower `learning_rate`" if done else "the network itself gives NaN or infinity")
             )
         state = state.with_best(numbers.losses, done)
-        result.snapshots[index, part] = state.images.numpy()
+        result.snapshots[index, part] = state.images.numpy()[:size]
         for name, values in numbers._asdict().items():
-            getattr(result, name)[index, part] = values.numpy()
-    result.best_images[part] = state.best_images.numpy()
-    result.best_losses[part] = state.best_losses.numpy()
-    result.best_steps[part] = state.best_steps.numpy()
+            getattr(result, name)[index, part] = values.numpy()[:size]
+    result.best_images[part] = state.best_images.numpy()[:size]
+    result.best_losses[part] = state.best_losses.numpy()[:size]
+    result.best_steps[part] = state.best_steps.numpy()[:size]
 
 
 class _Loop:
@@ -236,9 +248,15 @@ class _Loop:
     def num_classes(self) -> int:
         return self._logits.num_classes
 
-    def batch_size(self, memory_gib: float) -> int:
-        """How many images share a batch: activations are held once forward and once backward."""
-        return int(min(LARGEST_BATCH, max(1, memory_gib * 2**30 // (2 * self._logits.bytes_per_image))))
+    def batch_size(self, memory_gib: float) -> tuple[int, int]:
+        """How many images share a batch, and the number whose multiples batches are filled up to.
+
+        Activations are held once forward and once backward.
+        """
+        gib_per_image = 2 * self._logits.bytes_per_image / 2**30
+        lanes = LANES if LANES * gib_per_image <= LANES_GIB else LANES_OF_LARGE_NETWORKS
+        batch = int(min(LARGEST_BATCH, max(1, memory_gib // gib_per_image)))
+        return (batch - batch % lanes, lanes) if batch >= lanes else (batch, batch)
 
     def _advance(self, state: _State, chunk: _Chunk, first: Any, count: Any) -> _State:
         """`count` steps, the first of which is number `first` (from 0)."""
@@ -370,6 +388,13 @@ def _checked_targets(targets: ArrayLike, num_images: int, num_classes: int) -> N
 def _empty_result(images: NDArray[np.float32], targets: NDArray[np.float32], settings: AscentSettings) -> AscentResult:
     steps = np.unique([*range(0, settings.steps, settings.snapshot_every), settings.steps])
     table = (len(steps), len(images))
+    needed = 4 * (len(steps) * (images.size + len(images) * (4 + targets.shape[1])) + images.size)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise SettingError(
+            f"`snapshot_every` of {settings.snapshot_every} keeps {len(steps):,} snapshots of {len(images):,} images, "
+            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; keep fewer, or search in parts."
+        )
     return AscentResult(
         steps=steps,
         snapshots=np.empty((*table, *images.shape[1:]), np.float32),

@@ -37,7 +37,7 @@ def smoothness(images: Any) -> Any:
 
 
 def border(images: Any) -> Any:
-    """sum x^2 over the outer seventh on each side, where the training images are black."""
+    """sum x^2 over the outer seventh on each side, where the training images are black: ours, for want of a paper."""
     height, width = images.shape[1], images.shape[2]
     rows, columns = (tf.abs(tf.linspace(-1.0, 1.0, size)) > 1 - 2 * BORDER for size in (height, width))
     outside = tf.logical_or(rows[:, tf.newaxis], columns[tf.newaxis, :])

@@ -40,11 +40,12 @@ def parse(words: str, num_classes: int = 10) -> list[Target]:
             wishes += [Target(str(number), ((number, 1.0),)) for number in range(num_classes)]
         else:
             wishes.append(_parse_one(word.strip(), num_classes))
-    seen: set[str] = set()
+    seen: set[tuple[tuple[int, float], ...]] = set()
     for wish in wishes:
-        if wish.word in seen:
+        shares = tuple(sorted(wish.shares))
+        if shares in seen:
             raise ValueError(f"{wish.word} is asked for twice")
-        seen.add(wish.word)
+        seen.add(shares)
     return wishes
 
 
