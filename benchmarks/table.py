@@ -84,6 +84,50 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def search_speed() -> str:
+    """Milliseconds per image and step of each contender, and how many times slower than ours, round by round."""
+    lines = [
+        "| network | contender | ms per image and step | times ours |",
+        "|---|---|---|---|",
+    ]
+    notes = []
+    for name in ("compact", "report"):
+        results = load(f"input-optimization-{name}")
+        for contender, milliseconds in results["milliseconds"].items():
+            ratio = results["ratios"][contender]
+            times = "" if set(ratio) == {1.0} else spread(ratio, ".1f")
+            lines.append(f"| {name} | {contender} | {spread(milliseconds, '.3f')} | {times} |")
+        notes.append(f"{spread(results['gflops'], '.0f')} GFLOP/s on {name} ({spread(results['peak'], '.0f')})")
+    rounds = len(load("input-optimization-compact")["peak"])
+    half = load("input-optimization-compact")["bfloat16"]
+    return (
+        "\n".join(lines)
+        + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. Of the arithmetic that a "
+        f"matrix product of 1,024 x 1,024 reaches in the same rounds (in brackets), ours does {' and '.join(notes)}. "
+        "`mixed_bfloat16` is slower on this processor, which has no such arithmetic, and finds other images: after "
+        f"{half['steps']} steps on compact the pixels differ by {half['mean_difference']:.3f} on average, and the "
+        f"float32 network gives those images' target a probability of {half['probability_in_float32']:.3f} (its own: "
+        f"{half['own_probability']:.3f})."
+    )
+
+
+def logging_cost() -> str:
+    results = load("logging-cost")
+    return (
+        f"Tracking takes {spread(results['share_percent'], '.1f')} % of a default run's "
+        f"{spread(results['whole_seconds'], '.1f')} s ({len(results['whole_seconds'])} runs, "
+        "`python -m benchmarks.logging_cost`)."
+    )
+
+
+def experiments() -> str:
+    results = load("experiments")
+    count = sum(map(len, results["searches"].values()))
+    return (
+        f"The six experiments, {count} searches of 500 steps with all their pictures, took {results['seconds']:.0f} s."
+    )
+
+
 def section() -> str:
     """Everything between the README's two marks."""
     return f"""\
@@ -98,7 +142,16 @@ The report's network (62,735,658 parameters) at full size, one epoch of 422 step
 {load("preset-report")["settings"]["learning_rate"]:g}, BatchNorm recalibrated at the end) beside the report's five.
 The machine did other work during those minutes, so the time is an upper bound:
 
-{report()}"""
+{report()}
+
+### Speed of the search
+
+`python -m benchmarks.input_optimization NETWORK`, the report's settings. The plain loop is the report's: eager Keras,
+one image at a time. tf-keras-vis 0.8.7 is given the same network without its jitter and rotation.
+
+{search_speed()}
+
+{experiments()} {logging_cost()}"""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import signal
 import sys
 import textwrap
 import typing
@@ -21,6 +22,14 @@ _WHAT = {int: "a whole number", float: "a number", bool: "true or false"}
 
 class SettingError(ValueError):
     """A setting has a value that cannot be used; the message names the field, the value and what is allowed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM reached this process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_status = 128 + number
 
 
 def number(

@@ -21,7 +21,7 @@ from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.training import EpochResult
 
 TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
-DPI = 120
+DPI = 100
 
 
 def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = None) -> Figure:
@@ -154,32 +154,19 @@ def most_wrong(
     choices = result.probabilities.argmax(axis=1)
     wrong = np.flatnonzero(choices != result.labels)
     order = wrong[np.argsort(-result.probabilities[wrong, choices[wrong]])][: rows * columns]
-    rows = max(1, min(rows, -(-len(order) // columns)))
-    figure = Figure(figsize=(columns * 1.15, rows * 1.5 + 0.6), dpi=DPI, layout="constrained")
-    figure.suptitle(
-        f"{title}: surest of {len(wrong):,} errors (label, then choice and its probability)",
-        x=0.01,
-        ha="left",
-        fontweight="bold",
-        fontsize=11,
-    )
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.set_axis_off()
-    for axes, index in zip(figure.axes, order, strict=False):
-        show_image(axes, images[index])
-        choice = choices[index]
-        axes.set_title(
-            f"{result.labels[index]} → {choice}  {result.probabilities[index, choice]:.1%}", fontsize=8, color=ACCENT
+    cells = [
+        _Cell(
+            (images[index],),
+            f"{result.labels[index]} → {choices[index]}   {result.probabilities[index, choices[index]]:.1%}",
+            ACCENT,
         )
-    return figure
-
-
-def show_image(axes: Any, image: NDArray[np.float32]) -> None:
-    """One image with crisp pixels on the fixed grey scale from 0 (black) to 1 (white)."""
-    axes.imshow(
-        image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        for index in order
+    ]
+    return _draw_sheet(
+        [_Row("", tuple(cells[start : start + columns])) for start in range(0, len(cells), columns)],
+        f"{title}: surest of {len(wrong):,} errors (label → choice, and its probability)",
+        scale=4,
     )
-    axes.set_axis_off()
 
 
 MOST_ROWS, MOST_COLUMNS, MOST_OF_ONE = 10, 10, 4
@@ -329,6 +316,10 @@ def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
     Grey levels are drawn as they are: 0 black, 1 white, never stretched.
     """
     gap, line, size = 10, 15, 8.5
+    if not rows:
+        figure = Figure(figsize=(6, 0.6), dpi=100)
+        figure.text(0.02, 0.5, title, va="center", fontsize=11.5, fontweight="bold")
+        return figure
     height, width = (side * scale for side in rows[0].cells[0].images[0].shape[:2])
     in_cell = max(len(cell.images) for row in rows for cell in row.cells)
     cell_width = max(

@@ -36,7 +36,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
-from mnist_cnn.command_line import SettingError, Settings
+from mnist_cnn.command_line import Interrupted, SettingError, Settings
 from mnist_cnn.dataset import LabelledImages
 
 if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
@@ -48,10 +48,13 @@ RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 PROCESS_TAG = "process"
 REASON_TAG = "reason"
 KIND_TAG = "kind"
+ENTRY_POINT_TAG = "mlflow.project.entryPoint"
 SETTINGS_FILE = "settings.json"
 CHECKPOINTS = "checkpoints"
 CHECKPOINTS_KEPT = 2
 SECONDS_BETWEEN_FLUSHES = 2.0
+SECONDS_TO_START = 600.0
+"""A command that `mlflow run` started has opened its run by then, or never will."""
 
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
@@ -59,14 +62,6 @@ INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 class TrackingError(SettingError):
     """A run, model or store that was asked for cannot be used; the message says which and why."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM reached this process."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_status = 128 + number
 
 
 @dataclass(frozen=True)
@@ -327,13 +322,27 @@ def close_stale_runs() -> None:
     client = mlflow.MlflowClient()
     active = mlflow.active_run()
     experiments = [active.info.experiment_id] if active else ["0"]
-    for run in client.search_runs(experiments, f"attributes.status = 'RUNNING' and tags.{PROCESS_TAG} != ''"):
-        process = run.data.tags[PROCESS_TAG]
-        if process.split()[0] == socket.gethostname() and not _is_alive(process):
+    longest_start = 1000 * (time.time() - SECONDS_TO_START)
+    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+        process = run.data.tags.get(PROCESS_TAG, "")
+        if process:
+            gone = process.split()[0] == socket.gethostname() and not _is_alive(process)
+        else:  # `mlflow run` made it, and its command ended before it could say who it is.
+            gone = run.info.start_time < longest_start and ENTRY_POINT_TAG in run.data.tags
+        if gone:
             client.set_tag(
                 run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)"
             )
             client.set_terminated(run.info.run_id, "KILLED")
+
+
+def mark_interrupted(reason: str) -> None:
+    """Where `mlflow run` has made a run and its command is interrupted before it opened it: say why, and end it."""
+    _quiet_logs()
+    client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
+    client.set_tag(run_id, REASON_TAG, reason)
+    client.set_terminated(run_id, "KILLED")
+    _when_parent_has_gone(run_id, "killed")
 
 
 def mark_refused(reason: str) -> None:

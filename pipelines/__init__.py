@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.command_line import Interrupted, SettingError
 
 
 def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
@@ -15,12 +17,17 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
 
     Exit status: 0 done, 1 failed, 2 refused, 130 or 143 interrupted.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         main(sys.argv[1:])
     except SettingError as error:
         refuse(program, str(error))
     except KeyboardInterrupt as error:
         print(f"\n{program}: {error or 'interrupted'}.", file=sys.stderr)
+        if "MLFLOW_RUN_ID" in os.environ:  # nobody has opened that run yet, so nobody has closed it
+            from mnist_cnn import tracking
+
+            tracking.mark_interrupted(str(error) or "interrupted")
         raise SystemExit(getattr(error, "exit_status", 130)) from None
     except Exception as error:
         if not _is_expected(error):
@@ -28,6 +35,10 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
         reason = str(error).partition("\n")[0]
         print(f"\n{program}: {type(error).__name__}: {reason}.", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 def _is_expected(error: Exception) -> bool:

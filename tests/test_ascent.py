@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import PROJECT
 
 from benchmarks import plain_loop
 from mnist_cnn import dataset, networks, training
@@ -218,6 +221,32 @@ def test_the_budget_decides_how_many_images_share_a_batch() -> None:
     assert 1 < few == lanes < 64
     assert abs(loop.batch_size(0.001)[0] - few / 2) <= 1
     assert loop.batch_size(1e-9) == (1, 1)
+
+
+PEAK = """
+import resource, sys
+import numpy as np
+from mnist_cnn import hardware
+hardware.start_tensorflow()
+from mnist_cnn import networks
+from mnist_cnn.input_optimization.ascent import ascend
+from mnist_cnn.settings import AscentSettings
+starts = np.random.default_rng(0).random((int(sys.argv[1]), 28, 28, 1), np.float32)
+result = ascend(networks.build("compact", 0), starts, np.eye(10)[3], AscentSettings(steps=10, snapshot_every=10))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_take_their_own_memory_and_no_more() -> None:
+    """Peak memory, in GiB: above that of 256 images by starts (held twice), snapshots and best images, 31 MB each."""
+
+    def peak(num_images: int) -> float:
+        words = [sys.executable, "-c", PEAK, str(num_images)]
+        return float(subprocess.run(words, capture_output=True, text=True, check=True, cwd=PROJECT).stdout)
+
+    arrays = 5 * 10_000 * 784 * 4 / 2**30
+    assert peak(10_000) - peak(256) < arrays + 0.1
 
 
 def test_snapshots_that_no_memory_can_hold_are_refused_at_once(compact) -> None:

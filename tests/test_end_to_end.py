@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 from conftest import PROJECT
 
@@ -267,6 +268,21 @@ def test_a_tracking_server_that_is_not_there_is_said_in_one_line(folder: Path, s
         MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
     )  # fmt: skip
     assert status == 2 and "no run can be opened in http://127.0.0.1:9" in output and "Traceback" not in output
+
+
+def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the_reason(folder: Path) -> None:
+    process = start("mlflow", "run", PROJECT, "-e", "train", cwd=folder)
+
+    def command() -> psutil.Process | None:
+        found = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name().startswith("python")]
+        return found[-1] if found and any("pipelines.train" in word for word in found[-1].cmdline()) else None
+
+    wait_for(command)
+    time.sleep(0.5)  # It reads its words and imports; opening the run comes seconds later.
+    command().terminate()
+    process.communicate(timeout=120)
+    wait_for(lambda: only_run(folder).info.status == "KILLED")
+    assert only_run(folder).data.tags["reason"] == "interrupted by SIGTERM"
 
 
 def test_mlflow_run_searches_and_repeats_the_experiments(folder: Path, small_dataset: Path) -> None:

@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset, hardware, networks, tracking, training
+from mnist_cnn import command_line, dataset, hardware, networks, tracking, training
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.settings import TrainSettings
 from pipelines import evaluate, train
@@ -115,7 +115,7 @@ def test_an_interrupted_run_is_killed_and_resumes_to_the_same_numbers(
     client, finished, small_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        cut_after(1, tracking.Interrupted(15), patch)
+        cut_after(1, command_line.Interrupted(15), patch)
         with pytest.raises(KeyboardInterrupt):
             train.main([*QUICK, "--dataset", str(small_dataset)])
     run = newest(client)
