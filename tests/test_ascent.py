@@ -57,7 +57,7 @@ def colour() -> keras.Model:
 
 @pytest.mark.parametrize("target", [one_hot(2)[0], 0.5 * (one_hot(2) + one_hot(3))[0]], ids=["hard", "soft"])
 def test_the_engine_gives_the_plain_loops_images(compact, target) -> None:
-    starts = noise(3)
+    starts = noise(2)
     result = ascend(compact, starts, target, AscentSettings(steps=100, snapshot_every=50, **REPORT))
     for i in range(len(starts)):
         expected = plain_loop.optimise(compact, starts[i], target, steps=100, **REPORT)
@@ -82,17 +82,27 @@ def test_another_networks_images_equal_the_plain_loops(colour) -> None:
     assert result.probabilities.shape == (5, 2, 7)
 
 
-def test_an_image_does_not_depend_on_its_batch(compact) -> None:
-    starts, targets = noise(256), one_hot(*(np.arange(256) % 10))
-    per_image = {
-        "learning_rate": np.linspace(0.01, 0.1, 256),
-        "l2_weight": np.geomspace(1e-5, 1e-2, 256),
-        "tv_weight": np.linspace(0, 1e-2, 256),
-        "seed": np.arange(256),
-    }
-    common = {"steps": 500, "snapshot_every": 500, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}
+MIXED = {
+    "learning_rate": np.linspace(0.01, 0.1, 256),
+    "l2_weight": np.geomspace(1e-5, 1e-2, 256),
+    "tv_weight": np.linspace(0, 1e-2, 256),
+    "seed": np.arange(256),
+}
+
+
+@pytest.mark.parametrize(
+    ("count", "others", "common"),
+    [
+        (256, (255,), {"steps": 500, "snapshot_every": 500}),
+        (70, (7, 69), {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}),
+    ],
+    ids=["500 steps of 256", "with transforms"],
+)
+def test_an_image_does_not_depend_on_its_batch(compact, count: int, others: tuple[int, ...], common: dict) -> None:
+    starts, targets = noise(count), one_hot(*(np.arange(count) % 10))
+    per_image = {name: values[:count] for name, values in MIXED.items()}
     together = ascend(compact, starts, targets, AscentSettings(**common, **per_image))
-    for i in (0, 7, 255):
+    for i in others:
         own = {name: values[i] for name, values in per_image.items()}
         alone = ascend(compact, starts[i : i + 1], targets[i], AscentSettings(**common, **own))
         np.testing.assert_allclose(alone.final[0], together.final[i], atol=1e-4)
