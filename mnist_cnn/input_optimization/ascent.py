@@ -1,8 +1,8 @@
 """Gradient descent on the pixels of many images at once, compiled, each image on its own.
 
 Losses are summed over the batch, Adam's state is kept per pixel and batches are filled up to a fixed size, so an
-image's result is the same alone and in any company. (The field calls it activation maximisation, Erhan et al. 2009:
-hence ascent; the loss descends.)
+image's result is the same alone and in any company (see `LANES` for large networks).
+The field calls it activation maximisation (Erhan et al. 2009): hence ascent; the loss descends.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ from mnist_cnn.settings import AscentSettings
 LARGEST_BATCH = 256
 """More images at once are no faster: what they work on no longer fits the processor's caches."""
 
-LANES, LANES_OF_LARGE_NETWORKS = 64, 8
+LANES = 64
 """Batches are filled up to a multiple of this, for TensorFlow's kernels round otherwise in a batch of another size,
-and a few hundred steps make another image of another last digit. A large network is one whose activations for
-`LANES` images take more than `LANES_GIB`: there the filling would cost more than it is worth."""
+and a few hundred steps make another image of another last digit.
+
+Not so for a large network, one whose activations for `LANES` images take more than `LANES_GIB`: there the filling
+would cost more than it is worth. Its images are those of the plain loop when searched one by one; in company they
+differ by as much as the network makes of a last digit.
+"""
 
 LANES_GIB = 1 / 16
 
@@ -254,7 +258,7 @@ class _Loop:
         Activations are held once forward and once backward.
         """
         gib_per_image = 2 * self._logits.bytes_per_image / 2**30
-        lanes = LANES if LANES * gib_per_image <= LANES_GIB else LANES_OF_LARGE_NETWORKS
+        lanes = LANES if LANES * gib_per_image <= LANES_GIB else 1
         batch = int(min(LARGEST_BATCH, max(1, memory_gib // gib_per_image)))
         return (batch - batch % lanes, lanes) if batch >= lanes else (batch, batch)
 
