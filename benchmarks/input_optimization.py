@@ -26,7 +26,7 @@ from mnist_cnn.settings import AscentSettings, TrainSettings
 OURS = {"compact": (256, 200), "report": (64, 12)}
 HALF = {"compact": 200, "report": 2}
 PLAIN = {"compact": 40, "report": 10}
-VIS = {"compact": ((16, 40), (64, 20), (256, 10)), "report": ((8, 4), (32, 2))}
+VIS = {"compact": ((16, 40), (64, 20), (256, 10), (1024, 3)), "report": ((8, 4), (32, 2), (64, 2))}
 """Batch and steps of each measurement, chosen so that a round takes about as long for each."""
 
 
