@@ -90,7 +90,7 @@ def _plain(limit: float) -> str:
 
 def _fits(setting: dataclasses.Field[Any], kind: type, value: Any) -> bool:
     limits = setting.metadata
-    if limits.get("per_image") and hasattr(value, "__len__") and not isinstance(value, str):
+    if _is_per_image(setting, value):
         return len(value) > 0 and all(_fits(setting, kind, each) for each in _plain_numbers(value, kind))
     if type(value) is not kind or ("choices" in limits and value not in limits["choices"]):
         return False
@@ -105,6 +105,10 @@ def _fits(setting: dataclasses.Field[Any], kind: type, value: Any) -> bool:
     )
 
 
+def _is_per_image(setting: dataclasses.Field[Any], value: Any) -> bool:
+    return bool(setting.metadata.get("per_image")) and hasattr(value, "__len__") and not isinstance(value, str)
+
+
 def _plain_numbers(values: Any, kind: type) -> list[Any]:
     """The entries of a sequence or array as Python's own numbers; what cannot be one is left, to be refused."""
     entries = values.tolist() if hasattr(values, "tolist") else list(values)
@@ -113,7 +117,7 @@ def _plain_numbers(values: Any, kind: type) -> list[Any]:
 
 def _refuse(setting: dataclasses.Field[Any], kind: type, value: object, reason: str = "") -> NoReturn:
     hint = f" {reason[0].upper()}{reason[1:]}." if reason else ""
-    if setting.metadata.get("per_image") and hasattr(value, "__len__") and not isinstance(value, str):
+    if _is_per_image(setting, value):
         entries = _plain_numbers(value, kind)
         bad = next((i for i, entry in enumerate(entries) if not _fits(setting, kind, entry)), None)
         if bad is None:

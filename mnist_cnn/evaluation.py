@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_cnn import networks
 from mnist_cnn.dataset import LabelledImages
 
 NUM_CALIBRATION_BINS = 15
@@ -77,8 +78,7 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> Eval
             f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite"
         )
     num_images, num_classes = probabilities.shape
-    # bfloat16 holds three digits, and ten of its numbers sum to 1 only about.
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > 2e-2:
+    if not networks.are_probabilities(probabilities):
         raise ValueError("the network's outputs are no probabilities: they are not all at least 0 with the sum 1")
     choices = probabilities.argmax(axis=1)
     confusion = np.zeros((num_classes, num_classes), np.int64)

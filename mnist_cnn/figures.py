@@ -195,23 +195,17 @@ def finals(result: AscentResult, panel: Panel, neighbours: Neighbours, title: st
 
     The number is red where the network's first choice is not one of the target's classes.
     """
+    page = _page(panel)
+
+    def cell(image: int) -> _Cell:
+        probability = _share(result.target_probabilities[-1, image])
+        caption = f"p = {probability}, near a {neighbours.labels[image]}"
+        return _Cell((result.final[image], neighbours.images[image]), caption, _verdict(result, image, -1))
+
     return _draw_sheet(
-        [
-            _Row(
-                panel.wishes[row[0]].label,
-                tuple(
-                    _Cell(
-                        (result.final[i], neighbours.images[i]),
-                        f"p = {_share(result.target_probabilities[-1, i])}, near a {neighbours.labels[i]}",
-                        _verdict(result, i, -1),
-                    )
-                    for i in row
-                ),
-            )
-            for row in _page(panel)
-        ],
+        [_Row(panel.wishes[row[0]].label, tuple(cell(image) for image in row)) for row in page],
         f"{title}: last image, and the real image nearest to it",
-        scale=2 if max(map(len, _page(panel))) > 5 else 3,
+        scale=2 if max(map(len, page)) > 5 else 3,
     )
 
 
@@ -291,7 +285,7 @@ def _verdict(result: AscentResult, image: int, snapshot: int) -> str:
 
 
 def _share(probability: float) -> str:
-    """Two digits, and 1.00 for what rounds to it only if nothing is hidden by it."""
+    """Two digits, three where two would say 1.00."""
     return f"{probability:.2f}" if probability < 0.995 else f"{probability:.3f}"
 
 
@@ -317,7 +311,7 @@ def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
     """
     gap, line, size = 10, 15, 8.5
     if not rows:
-        figure = Figure(figsize=(6, 0.6), dpi=100)
+        figure = Figure(figsize=(6, 0.6), dpi=DPI)
         figure.text(0.02, 0.5, title, va="center", fontsize=11.5, fontweight="bold")
         return figure
     height, width = (side * scale for side in rows[0].cells[0].images[0].shape[:2])
@@ -333,7 +327,7 @@ def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
     total_width = max(left + columns * (cell_width + gap) + gap, _text_width(title) * 1.35 + 2 * gap)
     total_height = top + len(rows) * pitch
     canvas = np.ones((int(total_height), int(total_width), 3), np.float32)
-    figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100), dpi=100)
+    figure = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI)
 
     def write(x: float, y: float, text: str, **style: Any) -> None:
         figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, va="top", **{"fontsize": size, **style})

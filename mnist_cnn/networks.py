@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from numpy.typing import NDArray
 
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.settings import NETWORKS
@@ -57,6 +58,15 @@ def with_logits(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, network.get_layer(LOGITS).output, name=f"{network.name}_logits")
 
 
+COARSE, FINE = 2e-2, 1e-3
+"""How far from 1 the sum of probabilities may be: bfloat16 holds three digits, float32 seven."""
+
+
+def are_probabilities(outputs: NDArray[Any], tolerance: float = COARSE) -> bool:
+    """Whether each row of (n, k) outputs is of numbers of at least 0 with the sum 1."""
+    return bool((outputs >= 0).all() and (np.abs(outputs.sum(axis=1) - 1) <= tolerance).all())
+
+
 def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int, *, logits: bool = False) -> None:
     """Raise `SettingError` unless the network takes images of `shape` and gives probabilities of `num_classes`.
 
@@ -71,8 +81,7 @@ def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int
             f"`model`: its outputs must have the shape (n, {num_classes}), a number for each class; "
             f"for n = 2 they have {tuple(getattr(given, 'shape', ()))}."
         )
-    given = np.asarray(given, np.float32)
-    if not logits and (given.min() < 0 or np.abs(given.sum(axis=1) - 1).max() > 2e-2):
+    if not logits and not are_probabilities(np.asarray(given, np.float32)):
         raise SettingError("`model`: it gives no probabilities (at least 0, with the sum 1); end it in softmax.")
 
 
@@ -109,8 +118,7 @@ class Logits:
             grey = np.random.default_rng(0).random((8, *shape), np.float32)
             given = forward(grey).numpy()
             coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
-            tolerance = 2e-2 if coarse else 1e-3
-            self._takes_logarithm = bool((given >= 0).all() and np.allclose(given.sum(axis=1), 1, atol=tolerance))
+            self._takes_logarithm = are_probabilities(given.astype(np.float32), COARSE if coarse else FINE)
         if not self._has_gradient:
             raise SettingError(
                 f"the network {network.name} gives no gradient to the pixels; something in it rounds or cuts."

@@ -420,6 +420,15 @@ def how_to_look() -> str:
     return "mlflow ui" if uri in (default, "sqlite:///mlflow.db") else f"mlflow ui --backend-store-uri {uri}"
 
 
+def signpost(run: TrackedRun, model: LoggedModel) -> str:
+    """The last lines of a command: the run, the model, and how to look at both."""
+    return f"""
+Run      {run.name}
+Run id   {run.run_id}
+Model    {model.uri}
+Look     {how_to_look()}"""
+
+
 def _checkpoint_paths(run_id: str) -> list[str]:
     """Newest first."""
     files = mlflow.MlflowClient().list_artifacts(run_id, CHECKPOINTS)

@@ -35,14 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.log_figure(figure, f"figures/{name}.png")
         run.describe(notes.of_evaluation(model.uri, test, scores))
 
-    print(
-        f"""
-{notes.accuracy(scores, "test")}
-Run      {run.name}
-Run id   {run.run_id}
-Model    {model.uri}
-Look     {tracking.how_to_look()}"""
-    )
+    print(f"\n{notes.accuracy(scores, 'test')}{tracking.signpost(run, model)}")
 
 
 if __name__ == "__main__":

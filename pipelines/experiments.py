@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import notes
+    from mnist_cnn import networks, notes
 
     finished = []
     with tracking.tracked_run("experiments", name=settings.run_name) as run:
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
         network = tracking.load_model(model)
+        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
         for experiment in chosen:
             print(f"\n{experiment.number}. {experiment.title}", flush=True)
             title = f"{experiment.number}. {experiment.title}"
@@ -44,13 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             finished.append((experiment, result, panel))
         run.describe(notes.of_experiments(model.uri, finished))
 
-    print(
-        f"""
-Run      {run.name}
-Run id   {run.run_id}
-Model    {model.uri}
-Look     {tracking.how_to_look()}"""
-    )
+    print(tracking.signpost(run, model))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import notes
+    from mnist_cnn import networks, notes
 
     wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
     with tracking.tracked_run("optimize", name=settings.run_name) as run:
@@ -36,18 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
         network = tracking.load_model(model)
+        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
         result, panel, _ = search(run, network, wishes, settings, data, "Search")
         run.describe(notes.of_optimization(model.uri, settings, result, panel))
 
-    print(
-        f"""
-{notes.ascent_table(result, panel)}
-
-Run      {run.name}
-Run id   {run.run_id}
-Model    {model.uri}
-Look     {tracking.how_to_look()}"""
-    )
+    print(f"\n{notes.ascent_table(result, panel)}\n{tracking.signpost(run, model)}")
 
 
 def search(
@@ -62,12 +55,10 @@ def search(
 
     Starts are drawn from the images that did not train.
     """
-    from mnist_cnn import figures, neighbours, networks, notes
+    from mnist_cnn import figures, neighbours, notes
     from mnist_cnn.input_optimization import ascent, starts
     from mnist_cnn.progress import AscentProgress
 
-    # The grammar of targets knows the data's ten classes; a network with others has no place here.
-    networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
     seed = cast(int, settings.seed)  # A command line gives one for all.
     panel = starts.draw(wishes, settings.num_images, seed, data.validation, dataset.NUM_CLASSES, settings.sigma)
     if (panel.starts.indices != starts.NONE).any():

@@ -92,14 +92,7 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
         run.describe(notes.of_training(settings, result, scores, model.uri))
         run.delete_checkpoints()
 
-    print(
-        f"""
-{notes.accuracy(scores, "test")}
-Run      {run.name}
-Run id   {run.run_id}
-Model    {model.uri}
-Look     {tracking.how_to_look()}"""
-    )
+    print(f"\n{notes.accuracy(scores, 'test')}{tracking.signpost(run, model)}")
 
 
 if __name__ == "__main__":

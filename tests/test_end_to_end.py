@@ -137,7 +137,7 @@ def test_a_killed_training_resumes_to_the_same_numbers(
     sent = time.monotonic()
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 45
+    assert time.monotonic() - sent < 10
     left = only_run(folder)
     if number == signal.SIGKILL:
         assert (process.returncode, left.info.status) == (-9, "RUNNING")

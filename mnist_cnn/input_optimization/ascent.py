@@ -25,7 +25,7 @@ from mnist_cnn.input_optimization import objectives, penalties
 from mnist_cnn.settings import AscentSettings
 
 LARGEST_BATCH = 256
-"""More images at once are no faster: what they work on no longer fits the processor's caches."""
+"""Images that share a batch where memory allows."""
 
 LANES = 64
 """Batches are filled up to a multiple of this, for TensorFlow's kernels round otherwise in a batch of another size,
@@ -234,8 +234,6 @@ class _Loop:
     def __init__(
         self, network: keras.Model, shape: tuple[int, ...], paid: tuple[str, ...], settings: AscentSettings
     ) -> None:
-        # Weakly, for a loop is kept as long as its network lives, and must not keep it alive.
-        self._network = weakref.ref(network)
         self._logits = networks.Logits(network, shape)
         self._penalties = [penalties.PENALTIES[name] for name in paid]
         self._objective = getattr(objectives, settings.objective)

@@ -42,12 +42,16 @@ def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], s
 
     classes, seeds: n numbers each. Raises `SettingError` for a class that the data set has no image of.
     """
-    indices = np.empty(len(seeds), np.int64)
-    for i, (number, seed) in enumerate(zip(classes, seeds, strict=True)):
-        candidates = np.flatnonzero(data.labels == number)
+    of_class = {number: np.flatnonzero(data.labels == number) for number in dict.fromkeys(classes)}
+    for number, candidates in of_class.items():
         if not len(candidates):
             raise SettingError(f"`start`: {data.source} holds no image of class {number}; take another start.")
-        indices[i] = candidates[generator(seed, "digit").integers(len(candidates))]
+    indices = np.array(
+        [
+            of_class[number][generator(seed, "digit").integers(len(of_class[number]))]
+            for number, seed in zip(classes, seeds, strict=True)
+        ]
+    )
     images = data.images[indices]
     if sigma > 0:
         noise = [generator(seed, "noisy digit").standard_normal(images.shape[1:], np.float32) for seed in seeds]
