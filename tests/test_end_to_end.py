@@ -334,6 +334,8 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         # Charts are drawn as they come into view, and that of train_loss is far down: ask for it.
         page.get_by_placeholder("Search metric charts").fill("train_loss", timeout=60_000)
         page.get_by_text("train-compact-quick (train_loss)").first.wait_for(timeout=20_000)
+        # The legend stands there before the curve does.
+        page.locator(".js-plotly-plot .scatterlayer path").first.wait_for(state="attached", timeout=60_000)
         page.screenshot(path=pictures / "metrics.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/artifacts")
         page.get_by_text("figures").first.click(timeout=60_000)
@@ -347,5 +349,8 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         # The timeline: one picture at a time, and a slider over the steps.
         page.get_by_role("slider").first.wait_for(timeout=60_000)
         page.locator("img[src*='get-artifact'], img[src^='blob:']").first.wait_for(timeout=60_000)
+        # The element stands there before its picture, which MLflow has shrunk to 256 pixels, is loaded.
+        loaded = "[...document.images].some(one => one.complete && one.naturalWidth > 200)"
+        page.wait_for_function(loaded, timeout=60_000)
         page.screenshot(path=pictures / "timeline.png")
         browser.close()
