@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import weakref
+from collections import deque
 from typing import Any
 
 import keras
@@ -132,12 +133,21 @@ class Logits:
 
     def __call__(self, images: Any) -> Any:
         """(n, k) float32 of (n, height, width, channels), in a graph."""
+        return self.with_features(images)[0]
+
+    def with_features(self, images: Any) -> tuple[Any, Any]:
+        """The logits and the last feature map (n, height, width, channels) that they are made from, in a graph.
+
+        A network without one has the images themselves for a feature map.
+        """
         output = self._forward(images)
         before = _before_softmax(output)
         if before is not None:
             output = before
+        features = tf.cast(_last_feature_map(output), tf.float32)
         output = tf.cast(output, tf.float32)
-        return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._takes_logarithm else output
+        logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._takes_logarithm else output
+        return logits, features
 
     def _forward(self, images: Any) -> Any:
         network = self._network()
@@ -167,6 +177,20 @@ def _before_softmax(output: Any) -> Any | None:
     return output.op.inputs[0] if output.op.type == "Softmax" else None
 
 
+def _last_feature_map(output: Any) -> Any:
+    """The nearest tensor of four dimensions on the way from `output` back to the images."""
+    waiting, seen = deque([output]), set()
+    while waiting:
+        tensor = waiting.popleft()
+        if tensor.shape.rank == 4:
+            return tensor
+        for each in tensor.op.inputs:
+            if each.ref() not in seen:
+                seen.add(each.ref())
+                waiting.append(each)
+    raise AssertionError("the network does not begin with images")
+
+
 def summary(network: keras.Model) -> str:
     """The table of layers with shapes and parameter counts, as plain text."""
     lines: list[str] = []
@@ -186,6 +210,18 @@ def compact(images: Any) -> Any:
 def wide(images: Any) -> Any:
     """Compact with more room in the middle, and dropout, for trainings long enough to use them."""
     return layers.Dropout(0.3)(_three_convolutions(images, (16, 48, 64)))
+
+
+def smooth(images: Any) -> Any:
+    """Two convolutions with stride 2 and a hidden layer, SiLU throughout, no BatchNorm: for robust training.
+
+    Smooth activations make adversarial training better (Xie et al., arXiv:2006.14536), and BatchNorm mixes the
+    statistics of clean and of attacked images (Xie et al., arXiv:1911.09665).
+    """
+    features = images
+    for count in (32, 64):
+        features = layers.Conv2D(count, 5, strides=2, padding="same", activation="silu")(features)
+    return layers.Dense(128, activation="silu")(layers.Flatten()(features))
 
 
 def _three_convolutions(images: Any, filters: tuple[int, int, int]) -> Any:

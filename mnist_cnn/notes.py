@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_cnn.adversary import RobustAccuracy
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.input_optimization.ascent import AscentResult
@@ -24,10 +25,37 @@ def accuracy(result: EvaluationResult, name: str) -> str:
     )
 
 
-def of_training(settings: TrainSettings, training: TrainingResult, test: EvaluationResult, model_uri: str) -> str:
+def robustness(result: RobustAccuracy | None) -> str:
+    """One line of its own before the next, or nothing where nothing was attacked."""
+    if result is None:
+        return ""
+    return (
+        f"\nunder attack within {result.epsilon:g} {result.accuracy:.2%} "
+        f"({result.low:.2%} to {result.high:.2%}, {result.total:,} images; {result.clean:.2%} of them without attack)"
+    )
+
+
+def of_training(
+    settings: TrainSettings,
+    training: TrainingResult,
+    test: EvaluationResult,
+    model_uri: str,
+    robust: RobustAccuracy | None = None,
+) -> str:
     last = training.history[-1]
     rows = [
         ("test", f"**{test.accuracy:.2%}** ({test.accuracy_low:.2%} to {test.accuracy_high:.2%})", f"{test.loss:.4f}"),
+        *(
+            [
+                (
+                    f"{robust.total:,} test images, attacked",
+                    f"{robust.accuracy:.2%} ({robust.low:.2%} to {robust.high:.2%})",
+                    "",
+                )
+            ]
+            if robust
+            else []
+        ),
         ("validation", f"{last.validation_accuracy:.2%}", f"{last.validation_loss:.4f}"),
         ("training (running mean)", f"{last.accuracy:.2%}", f"{last.loss:.4f}"),
     ]
@@ -60,7 +88,9 @@ Evaluate it on other images: `mlflow run . -e evaluate -P model={model_uri} -P d
 """
 
 
-def of_evaluation(model_uri: str, data: LabelledImages, result: EvaluationResult) -> str:
+def of_evaluation(
+    model_uri: str, data: LabelledImages, result: EvaluationResult, robust: RobustAccuracy | None = None
+) -> str:
     rows = "\n".join(
         f"| {number} | {precision:.2%} | {recall:.2%} |"
         for number, (precision, recall) in enumerate(zip(result.precision, result.recall, strict=True))
@@ -68,6 +98,7 @@ def of_evaluation(model_uri: str, data: LabelledImages, result: EvaluationResult
     return f"""\
 `{model_uri}` on the {len(data):,} test images of **{data.name}** (digest `{data.digest}`): \
 {accuracy(result, "test")}; loss {result.loss:.4f}; expected calibration error {result.calibration_error:.2%}.
+{robustness(robust)}
 
 | class | precision | recall |
 |---|---|---|

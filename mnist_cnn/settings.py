@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 from mnist_cnn.command_line import Settings, choice, number, switch, text
 from mnist_cnn.input_optimization import experiments, targets
 
-NETWORKS = ("compact", "wide", "report")
+NETWORKS = ("compact", "wide", "smooth", "report")
 """Names of the networks: each is a function of that name in `mnist_cnn.networks`."""
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 SCHEDULES = ("one_cycle", "constant")
+
+ROBUSTNESS = ("none", "noise", "l2")
 
 OBJECTIVES = ("cross_entropy", "logit", "margin")
 """Names of the objectives: each is a function of that name in `mnist_cnn.input_optimization.objectives`."""
@@ -46,6 +48,14 @@ class TrainSettings(Settings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {},
         "accurate": {"network": "wide", "epochs": 32, "augmentation": 0.7, "label_smoothing": 0.1},
+        "readable": {
+            "network": "smooth",
+            "epochs": 7,
+            "learning_rate": 0.002,
+            "label_smoothing": 0.0,
+            "robustness": "l2",
+            "off_manifold": 0.5,
+        },
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
             "network": "report",
@@ -77,6 +87,31 @@ class TrainSettings(Settings):
         minimum=0,
         maximum=3,
     )
+    robustness: str = choice(
+        "none",
+        "What the network learns to withstand: nothing, Gaussian noise, or the worst image within an L2 ball.",
+        ROBUSTNESS,
+    )
+    epsilon: float = number(
+        2.0, "Radius of the ball of robustness l2, in grey levels; also where it is tested.", above=0, maximum=28
+    )
+    attack_steps: int = number(4, "Gradient steps to the worst image in the ball.", minimum=1, maximum=1000)
+    ramp: float = number(
+        0.5, "Share of the training in which radius and noise grow from 0 to what is set.", minimum=0, maximum=1
+    )
+    noise: float = number(
+        0.3,
+        "Largest standard deviation of the noise that robustness noise adds to every image, and l2 to every third.",
+        minimum=0,
+        maximum=10,
+    )
+    off_manifold: float = number(
+        0.0,
+        "Weight of the cross-entropy to doubt (all classes alike) on noise and shuffled digits that have been made "
+        "confident.",
+        minimum=0,
+        maximum=100,
+    )
     recalibrate: bool = switch(
         True, "Recompute BatchNorm's means and variances from the training images when training has ended."
     )
@@ -98,6 +133,12 @@ class EvaluateSettings(Settings):
     model: str = _MODEL
     dataset: str = _DATASET
     batch_size: int = number(1000, "Images a step; bounds the memory, changes no number.", minimum=1, maximum=65_536)
+    epsilon: float = number(
+        0.0,
+        "Radius within which images are attacked, in grey levels (Euclidean), for a robust accuracy; 0 is none.",
+        minimum=0,
+        maximum=28,
+    )
     run_name: str = _RUN_NAME
 
 
@@ -129,6 +170,12 @@ class AscentSettings(Settings):
         "the best class outside of the target.",
         OBJECTIVES,
     )
+    temperature: float = number(
+        1.0,
+        "What the logits are divided by for cross-entropy: above 1 the search goes on when the network is sure.",
+        above=0,
+        maximum=1000,
+    )
     l2_weight: PerImage = number(
         1e-4, "Weight of the sum of squared grey levels (the report's).", minimum=0, maximum=1e6, per_image=True
     )
@@ -140,6 +187,20 @@ class AscentSettings(Settings):
     )
     border_weight: PerImage = number(
         0.0, "Weight of squared grey levels in the outer seventh on each side.", minimum=0, maximum=1e6, per_image=True
+    )
+    feature_weight: PerImage = number(
+        0.0,
+        "Weight of a random direction, one for each image, in the network's last feature map: for different drawings.",
+        minimum=0,
+        maximum=1e6,
+        per_image=True,
+    )
+    pose: float = number(
+        0.0,
+        "Strength of a slant, rotation, scaling and shift that each image keeps throughout: 1 is up to a quarter, "
+        "12 degrees, 12 % and 1 pixel.",
+        minimum=0,
+        maximum=8,
     )
     shift: float = number(0.0, "Random shift at each step, up to so many pixels.", minimum=0, maximum=100)
     degrees: float = number(0.0, "Random rotation at each step, up to so many degrees.", minimum=0, maximum=180)

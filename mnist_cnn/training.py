@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,13 +18,19 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_cnn import evaluation, networks, transforms
+from mnist_cnn import adversary, evaluation, networks, transforms
 from mnist_cnn.dataset import LabelledImages, Split
 from mnist_cnn.randomness import derive_seed, generator
 from mnist_cnn.settings import TrainSettings
 
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""
+
+EVERY_NOISY = 3
+"""Robustness l2 adds noise to one image in so many."""
+
+OFF_MANIFOLD_EVERY = 2
+"""One image that is no digit is shown for so many digits: half the cost, and as good."""
 
 SECONDS_BETWEEN_REPORTS = 0.5
 """How often the steps' numbers are fetched, checked and reported."""
@@ -129,6 +136,11 @@ def learning_rates(schedule: str, peak: float, num_steps: int) -> NDArray[np.flo
     return (peak * np.minimum(1, (step + 1) / rise) * 0.5 * (1 + np.cos(np.pi * fall))).astype(np.float32)
 
 
+def strengths(ramp: float, num_steps: int) -> NDArray[np.float32]:
+    """The share of its full strength that an adversary has at each step, (num_steps,): a linear rise over `ramp`."""
+    return np.minimum(1, (np.arange(num_steps) + 1) / max(1, ramp * num_steps)).astype(np.float32)
+
+
 def epoch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> NDArray[np.int32]:
     """Which images each step of an epoch sees: (steps, batch_size) indices, each image at least once."""
     order = generator(seed, "order", epoch).permutation(num_images).astype(np.int32)
@@ -156,10 +168,12 @@ def train(
         history = list(state.history)
     num_steps = steps_per_epoch(len(data.train), settings.batch_size)
     rates = learning_rates(settings.schedule, settings.learning_rate, num_steps * settings.epochs)
+    ramps = strengths(settings.ramp, num_steps * settings.epochs)
     for epoch in range(len(history) + 1, settings.epochs + 1):
         first = (epoch - 1) * num_steps
         start = time.perf_counter()
-        losses, accuracies = loop.run_epoch(epoch, first, rates[first : first + num_steps], on_steps)
+        part = slice(first, first + num_steps)
+        losses, accuracies = loop.run_epoch(epoch, first, rates[part], ramps[part], on_steps)
         if epoch == settings.epochs and settings.recalibrate:
             recalibrate(network, data.train, settings)
         seconds = time.perf_counter() - start
@@ -202,10 +216,11 @@ class _Loop:
             input_signature=[
                 tf.TensorSpec((settings.batch_size,), tf.int32),
                 tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.float32),
                 tf.TensorSpec((2,), tf.int32),
             ]
         )
-        def step(indices: Any, rate: Any, seed: Any) -> tuple[Any, Any]:
+        def step(indices: Any, rate: Any, ramp: Any, seed: Any) -> tuple[Any, Any]:
             batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
             if settings.augmentation > 0:
                 strength = settings.augmentation
@@ -213,12 +228,14 @@ class _Loop:
                 batch = transforms.random_affine(
                     batch, draws, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
                 )
+            num_classes, smoothing = network.output_shape[-1], settings.label_smoothing
+            target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
+            batch, target, weights = _worst_cases(network, settings, batch, target, ramp, seed)
             with tf.GradientTape() as tape:
                 logits = network(batch, training=True)
-                num_classes = logits.shape[-1]
-                smoothing = settings.label_smoothing
-                target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
-                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+                loss = tf.reduce_sum(weights * losses) / settings.batch_size
+            logits = logits[: settings.batch_size]
             optimizer.learning_rate.assign(rate)
             optimizer.apply(tape.gradient(loss, variables), variables)
             hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
@@ -227,7 +244,12 @@ class _Loop:
         return step
 
     def run_epoch(
-        self, epoch: int, first: int, rates: NDArray[np.float32], on_steps: Callable[[StepResults], None] | None
+        self,
+        epoch: int,
+        first: int,
+        rates: NDArray[np.float32],
+        ramps: NDArray[np.float32],
+        on_steps: Callable[[StepResults], None] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         order = epoch_order(self._settings.seed, epoch, self._num_images, self._settings.batch_size)
         stream = derive_seed(self._settings.seed, "augmentation")
@@ -235,7 +257,7 @@ class _Loop:
         losses, accuracies = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
         done, pending, start = 0, [], time.perf_counter()
         for i in range(len(order)):
-            pending.append(self._step(order[i], rates[i], seeds[i]))
+            pending.append(self._step(order[i], rates[i], ramps[i], seeds[i]))
             if i + 1 < len(order) and time.perf_counter() - start < SECONDS_BETWEEN_REPORTS:
                 continue
             part = slice(done, i + 1)
@@ -269,6 +291,56 @@ class _Loop:
                 raise ValueError(f"the state is not one of a {self._network.name} network")
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+
+def _worst_cases(
+    network: keras.Model, settings: TrainSettings, images: Any, targets: Any, ramp: Any, seed: Any
+) -> tuple[Any, Any, Any]:
+    """What the network is shown in place of m images: (images, targets, weights), those that are no digits last.
+
+    network: gives logits. ramp: (), share of the full strength.
+    """
+    weights = tf.ones(tf.shape(images)[0])
+    if settings.robustness != "none" and settings.noise > 0:
+        every = 1 if settings.robustness == "noise" else EVERY_NOISY
+        images = _noisy(images, settings.noise * ramp, every, adversary.fold(seed, 2))
+    if settings.robustness == "l2":
+        cross_entropy = partial(_cross_entropies, network, targets)
+        images = adversary.raise_loss(
+            cross_entropy, images, settings.epsilon * ramp, settings.attack_steps, adversary.fold(seed, 3)
+        )
+    if settings.off_manifold > 0:
+        no_digits = adversary.off_manifold(images[::OFF_MANIFOLD_EVERY], adversary.fold(seed, 4))
+        doubt = tf.fill((tf.shape(no_digits)[0], targets.shape[-1]), 1 / targets.shape[-1])
+        no_digits = adversary.raise_loss(
+            partial(_confidence, network),
+            no_digits,
+            settings.epsilon * ramp,
+            settings.attack_steps,
+            adversary.fold(seed, 5),
+        )
+        share = tf.cast(tf.shape(images)[0] / tf.shape(no_digits)[0], tf.float32)
+        weights = tf.concat([weights, tf.fill(tf.shape(no_digits)[:1], settings.off_manifold * share)], axis=0)
+        images, targets = tf.concat([images, no_digits], axis=0), tf.concat([targets, doubt], axis=0)
+    return images, targets, weights
+
+
+def _noisy(images: Any, sigma: Any, every: int, seed: Any) -> Any:
+    """Gaussian noise on every so-manieth image, its standard deviation uniform up to `sigma`; cut to [0, 1]."""
+    size = tf.shape(images)[0]
+    share = tf.random.stateless_uniform((size,), seed)
+    share *= tf.cast(tf.range(size) % every == 0, tf.float32)
+    noise = tf.random.stateless_normal(tf.shape(images), adversary.fold(seed, 1))
+    return tf.clip_by_value(images + sigma * tf.reshape(share, (-1, 1, 1, 1)) * noise, 0.0, 1.0)
+
+
+def _cross_entropies(network: keras.Model, targets: Any, images: Any) -> Any:
+    return tf.nn.softmax_cross_entropy_with_logits(targets, network(images, training=False))
+
+
+def _confidence(network: keras.Model, images: Any) -> Any:
+    """Log-probability of the first choice."""
+    return tf.reduce_max(tf.nn.log_softmax(network(images, training=False)), axis=1)
 
 
 def recalibrate(network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:

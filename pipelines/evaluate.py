@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import evaluation, figures, networks, notes
+    from mnist_cnn import adversary, evaluation, figures, networks, notes
 
     with tracking.tracked_run("evaluate", name=settings.run_name) as run:
         run.suggest_name(f"evaluate-{test.name}")
@@ -31,11 +31,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
+        robust = None
+        if settings.epsilon > 0:
+            robust = adversary.robust_accuracy(network, test, settings.epsilon)
+            run.log_metrics(robust.metrics("test"), model=model, data=test)
         for name, figure in figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
             run.log_figure(figure, f"figures/{name}.png")
-        run.describe(notes.of_evaluation(model.uri, test, scores))
+        run.describe(notes.of_evaluation(model.uri, test, scores, robust))
 
-    print(f"\n{notes.accuracy(scores, 'test')}{tracking.signpost(run, model)}")
+    print(f"\n{notes.accuracy(scores, 'test')}{notes.robustness(robust)}{tracking.signpost(run, model)}")
 
 
 if __name__ == "__main__":

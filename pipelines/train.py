@@ -38,7 +38,7 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import evaluation, figures, networks, notes, tracking, training
+    from mnist_cnn import adversary, evaluation, figures, networks, notes, tracking, training
     from mnist_cnn.progress import TrainingProgress
 
     with tracking.tracked_run("train", name=settings.run_name, resume=settings.resume) as run:
@@ -86,13 +86,20 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
         model = run.log_model(network, test.images[:2], {"kind": "train", "network": settings.network})
         run.log_metrics({"training_seconds": result.seconds}, settings.epochs, model=model, data=data.train)
         run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
+        robust = None
+        if settings.robustness != "none":
+            print(f"Attacking {adversary.ATTACKED} validation and as many test images within {settings.epsilon:g}.")
+            within = adversary.robust_accuracy(network, data.validation, settings.epsilon)
+            run.log_metrics(within.metrics("validation"), settings.epochs, model=model, data=data.validation)
+            robust = adversary.robust_accuracy(network, test, settings.epsilon)
+            run.log_metrics(robust.metrics("test"), settings.epochs, model=model, data=test)
         run.log_figure(figures.learning_curves(result.history, curve.points()), "figures/learning_curves.png")
         for name, figure in figures.evaluation(scores, test.images, "Test images").items():
             run.log_figure(figure, f"figures/{name}.png")
-        run.describe(notes.of_training(settings, result, scores, model.uri))
+        run.describe(notes.of_training(settings, result, scores, model.uri, robust))
         run.delete_checkpoints()
 
-    print(f"\n{notes.accuracy(scores, 'test')}{tracking.signpost(run, model)}")
+    print(f"\n{notes.accuracy(scores, 'test')}{notes.robustness(robust)}{tracking.signpost(run, model)}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import PROJECT
 
 from benchmarks import plain_loop
-from mnist_cnn import dataset, networks, training
+from mnist_cnn import dataset, networks, training, transforms
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged, ascend
@@ -95,8 +95,9 @@ MIXED = {
     [
         (256, (255,), {"steps": 500, "snapshot_every": 500}),
         (70, (7, 69), {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}),
+        (70, (7, 69), {"steps": 60, "pose": 1.0, "feature_weight": 0.3, "temperature": 4.0}),
     ],
-    ids=["500 steps of 256", "with transforms"],
+    ids=["500 steps of 256", "with transforms", "with a pose and a direction"],
 )
 def test_an_image_does_not_depend_on_its_batch(compact, count: int, others: tuple[int, ...], common: dict) -> None:
     starts, targets = noise(count), one_hot(*(np.arange(count) % 10))
@@ -355,3 +356,51 @@ def test_a_network_without_classes_or_for_other_images_is_refused() -> None:
     flat = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10)])
     with pytest.raises(SettingError, match="`starts` must have the shape that the network takes, \\(None, 784\\)"):
         ascend(flat, noise(1), one_hot(0)[0])
+
+
+def test_a_temperature_keeps_the_search_going_when_the_network_is_sure(compact) -> None:
+    starts, targets = noise(10), one_hot(*range(10))
+    cold, hot = (
+        ascend(compact, starts, targets, AscentSettings(steps=150, l2_weight=0, temperature=each))
+        for each in (1.0, 8.0)
+    )
+    assert hot.cross_entropies[-1].mean() < cold.cross_entropies[-1].mean()
+    logits = networks.with_logits(compact)(hot.final, training=False).numpy() / 8
+    expected = np.log(np.exp(logits).sum(axis=1)) - (logits * targets).sum(axis=1)
+    np.testing.assert_allclose(hot.objectives[-1], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_random_direction_in_the_last_feature_map_is_followed_and_parts_the_images(compact) -> None:
+    starts, targets = np.repeat(noise(1), 6, axis=0), one_hot(3)[0]
+    seeds = np.arange(6)
+    settings = {"steps": 100, "l2_weight": 1e-3, "seed": seeds}
+    alone = ascend(compact, starts, targets, AscentSettings(**settings))
+    led = ascend(compact, starts, targets, AscentSettings(**settings, feature_weight=1.0))
+    np.testing.assert_allclose(alone.final, alone.final[:1].repeat(6, axis=0), atol=1e-4)
+    assert np.abs(led.final[0] - led.final[1]).mean() > 0.01
+    # What the direction is, written out in numpy.
+    features = keras.Model(compact.input, compact.get_layer("flatten").input)
+    size = int(np.prod(features.output_shape[1:]))
+    draws = np.asarray(transforms.draws_of_images(tf.constant(seeds, tf.int32), ascent.DIRECTION, size)).T
+    directions = draws / np.linalg.norm(draws, axis=1, keepdims=True)
+    reaches = []
+    for result, weight in ((alone, 0.0), (led, 1.0)):
+        reach = (features(result.final).numpy().reshape(6, -1) * directions).sum(axis=1)
+        penalty = 1e-3 * (result.final**2).sum(axis=(1, 2, 3))
+        np.testing.assert_allclose(
+            result.losses[-1], result.objectives[-1] + penalty - weight * reach, rtol=1e-3, atol=1e-3
+        )
+        reaches.append(reach.mean())
+    assert reaches[1] > reaches[0] + 1
+
+
+def test_a_pose_is_the_same_at_every_step_and_differs_between_images(compact) -> None:
+    """The network sees each image moved by its pose, and gives that one's target; the image itself is not moved."""
+    starts, targets, seeds = noise(8), one_hot(7)[0], np.arange(8)
+    result = ascend(compact, starts, targets, AscentSettings(steps=100, pose=2.0, seed=seeds))
+    draws = transforms.draws_of_images(tf.constant(seeds, tf.int32), ascent.POSE, transforms.NUM_AFFINE_DRAWS)
+    limits = {"shift": 2.0, "degrees": 24.0, "scale": 0.24, "slant": 0.5}
+    seen = transforms.random_affine(tf.constant(result.final), draws, **limits)
+    assert compact(seen).numpy()[:, 7].min() > 0.95
+    others = transforms.random_affine(tf.constant(result.final), draws[:, ::-1], **limits)
+    assert compact(others).numpy()[:, 7].mean() < 0.7

@@ -17,8 +17,9 @@ FLOORS = [
     {"experiments"},
     {"settings"},
     {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath"},
-    {"evaluation", "objectives", "penalties", "starts", "neighbours"},
-    {"training", "ascent"},
+    {"evaluation", "scorecard", "objectives", "penalties", "starts", "neighbours"},
+    {"adversary", "ascent"},
+    {"training"},
     {"checkpoints"},
     {"tracking", "figures", "notes", "progress"},
 ]

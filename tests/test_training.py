@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_cnn import checkpoints, dataset, evaluation, networks, training
+from mnist_cnn import adversary, checkpoints, dataset, evaluation, networks, training
 from mnist_cnn.settings import TrainSettings
 
 SETTINGS = TrainSettings(epochs=3, batch_size=64, seed=5, augmentation=0.5, weight_decay=0.01)
@@ -168,3 +168,42 @@ def test_a_checkpoint_that_was_cut_short_is_noticed(kept: float, trained: tuple,
 def test_validation_is_what_evaluation_says_of_the_final_network(trained: tuple, data: dataset.Split) -> None:
     network, result, _ = trained
     assert evaluation.evaluate(network, data.validation).accuracy == result.history[-1].validation_accuracy
+
+
+def test_an_adversary_grows_over_its_ramp_and_then_stays() -> None:
+    np.testing.assert_allclose(training.strengths(0.5, 8), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    assert training.strengths(0, 3).tolist() == [1, 1, 1]
+
+
+ROBUST = TrainSettings(
+    network="smooth", epochs=2, batch_size=64, learning_rate=0.003, robustness="l2", epsilon=1.0, attack_steps=2,
+    off_manifold=0.5, ramp=0.2,
+)  # fmt: skip
+
+
+def test_a_robust_training_resumed_ends_at_the_same_numbers(data: dataset.Split) -> None:
+    network, result, states = train(data, ROBUST)
+    resumed, repeated, _ = train(data, ROBUST, states[0])
+    assert numbers(repeated.history) == numbers(result.history)
+    for one, two in zip(network.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_each_kind_of_robustness_trains_another_network_and_l2_withstands_attacks_better(data: dataset.Split) -> None:
+    settings = {"network": "smooth", "epochs": 4, "batch_size": 32, "learning_rate": 0.003, "ramp": 0.2}
+    kinds = {"none": {}, "noise": {}, "l2": {"epsilon": 1.5, "attack_steps": 3}}
+    trained = {kind: train(data, TrainSettings(robustness=kind, **settings, **more))[0] for kind, more in kinds.items()}
+    robust = {kind: adversary.robust_accuracy(network, data.validation, 1.5) for kind, network in trained.items()}
+    assert robust["l2"].accuracy > robust["none"].accuracy + 0.05
+    assert not np.allclose(trained["noise"].get_weights()[0], trained["none"].get_weights()[0])
+    assert all(each.accuracy <= each.clean for each in robust.values())
+
+
+def test_the_off_manifold_term_makes_a_network_doubt_noise(data: dataset.Split) -> None:
+    settings = {"network": "smooth", "epochs": 4, "batch_size": 32, "learning_rate": 0.003}
+    noise = np.random.default_rng(0).random((200, 28, 28, 1), np.float32)
+    confidence = [
+        evaluation.predict(train(data, TrainSettings(off_manifold=weight, **settings))[0], noise).max(axis=1).mean()
+        for weight in (0.0, 1.0)
+    ]
+    assert confidence[1] < 0.2 < confidence[0]

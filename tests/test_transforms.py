@@ -42,6 +42,17 @@ def test_rotation_and_scale_are_about_the_centre_and_within_their_limits() -> No
         assert np.abs(angles).max() > 15 or lengths.max() - lengths.min() > 0.3
 
 
+def test_a_slant_leans_a_bar_and_leaves_its_rows_where_they_are() -> None:
+    image = np.zeros((1, 29, 29, 1), np.float32)
+    image[0, 5:24, 14] = 1  # an upright bar
+    leaning = np.asarray(affine(np.repeat(image, 200, axis=0), (1, 2), slant=0.3))[..., 0]
+    np.testing.assert_allclose(leaning.sum(axis=2)[:, 5:24], 1, atol=1e-4)
+    columns = (leaning * np.arange(29)).sum(axis=2)[:, 5:24]
+    slopes = (columns[:, -1] - columns[:, 0]) / 18
+    assert np.abs(slopes).max() <= 0.3 + 1e-3 and slopes.min() < -0.25 and slopes.max() > 0.25
+    np.testing.assert_allclose(columns[:, 9], 14, atol=1e-3)
+
+
 def test_an_image_is_transformed_by_its_own_draw_and_the_same_seed_draws_the_same() -> None:
     images = np.repeat(np.random.default_rng(0).random((1, 28, 28, 1), np.float32), 3, axis=0)
     first = np.asarray(affine(images, (3, 4), shift=2, degrees=10, scale=0.1))

@@ -7,6 +7,7 @@ The field calls it activation maximisation (Erhan et al. 2009): hence ascent; th
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -40,6 +41,9 @@ LANES_GIB = 1 / 16
 
 SECONDS_BETWEEN_REPORTS = 0.5
 """How often `on_progress` is called, where a single step does not take longer."""
+
+POSE, DIRECTION = -1, -2
+"""In place of a step's number for what an image draws once and keeps."""
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Adam's constants as Keras has them (Kingma & Ba, arXiv:1412.6980)."""
@@ -124,8 +128,9 @@ def ascend(
     learning_rates = _spread(settings, "learning_rate", len(images), np.float32)
     seeds = _spread(settings, "seed", len(images), np.int32)
     weights = {name: _spread(settings, f"{name}_weight", len(images), np.float32) for name in penalties.PENALTIES}
+    feature_weights = _spread(settings, "feature_weight", len(images), np.float32)
     paid = tuple(name for name in weights if weights[name].any())
-    loop = _loop_for(network, images.shape[1:], paid, settings)
+    loop = _loop_for(network, images.shape[1:], paid, settings, bool(feature_weights.any()))
     wanted = _checked_targets(targets, len(images), loop.num_classes)
     result = _empty_result(images, wanted, settings)
     batch, lanes = loop.batch_size(settings.memory_gib)
@@ -137,6 +142,7 @@ def ascend(
             targets=tf.constant(wanted[filled]),
             learning_rates=tf.constant(learning_rates[filled]),
             weights=tf.constant(np.stack([weights[name][filled] for name in paid or ("l2",)])),
+            feature_weights=tf.constant(feature_weights[filled]),
             seeds=tf.constant(seeds[filled]),
         )
 
@@ -154,6 +160,7 @@ class _Chunk(NamedTuple):
     targets: Any
     learning_rates: Any
     weights: Any
+    feature_weights: Any
     seeds: Any
 
 
@@ -232,17 +239,23 @@ class _Loop:
     """The compiled functions for one network, shape of images, and choice of terms."""
 
     def __init__(
-        self, network: keras.Model, shape: tuple[int, ...], paid: tuple[str, ...], settings: AscentSettings
+        self,
+        network: keras.Model,
+        shape: tuple[int, ...],
+        paid: tuple[str, ...],
+        settings: AscentSettings,
+        with_direction: bool,
     ) -> None:
         self._logits = networks.Logits(network, shape)
         self._penalties = [penalties.PENALTIES[name] for name in paid]
         self._objective = getattr(objectives, settings.objective)
         self._settings = settings
+        self._with_direction = with_direction
         images = tf.TensorSpec((None, *shape), tf.float32)
         numbers, whole = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
         table, count = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.int32)
         state = _State(images, images, images, images, numbers, whole)
-        chunk = _Chunk(table, numbers, table, whole)
+        chunk = _Chunk(table, numbers, table, numbers, whole)
         self.advance = tf.function(self._advance, input_signature=[state, chunk, count, count], autograph=False)
         self.measure = tf.function(self._measure, input_signature=[images, chunk], autograph=False)
 
@@ -276,10 +289,15 @@ class _Loop:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             seen, *bare = penalties.copies(images, 1 + len(self._penalties))
-            objective = self._objective(self._logits(self._transformed(seen, chunk.seeds, step)), chunk.targets)
-            terms = [objective, *self._weighted_penalties(bare, chunk.weights)]
+            logits, features = self._logits.with_features(self._transformed(seen, chunk.seeds, step))
+            terms = [self._towards(logits, chunk.targets), *self._weighted_penalties(bare, chunk.weights)]
+            if self._with_direction:
+                terms.append(-chunk.feature_weights * _along_own_direction(features, chunk.seeds))
         # The gradient of each image's own losses: images do not enter each other's.
         return tf.reduce_sum(terms, axis=0), tape.gradient(terms, images)
+
+    def _towards(self, logits: Any, targets: Any) -> Any:
+        return self._objective(logits / self._settings.temperature, targets)
 
     def _weighted_penalties(self, images: list[Any], weights: Any) -> list[Any]:
         return [
@@ -289,10 +307,20 @@ class _Loop:
     @property
     def _is_random(self) -> bool:
         settings = self._settings
-        return max(settings.shift, settings.degrees, settings.scale, settings.noise) > 0
+        return max(settings.shift, settings.degrees, settings.scale, settings.noise, settings.pose) > 0
 
     def _transformed(self, images: Any, seeds: Any, step: Any) -> Any:
         settings = self._settings
+        if settings.pose > 0:
+            draws = transforms.draws_of_images(seeds, POSE, transforms.NUM_AFFINE_DRAWS)
+            images = transforms.random_affine(
+                images,
+                draws,
+                shift=settings.pose,
+                degrees=12 * settings.pose,
+                scale=0.12 * settings.pose,
+                slant=0.25 * settings.pose,
+            )
         if max(settings.shift, settings.degrees, settings.scale) > 0:
             draws = transforms.draws_of_images(seeds, step, transforms.NUM_AFFINE_DRAWS)
             images = transforms.random_affine(
@@ -314,9 +342,11 @@ class _Loop:
         return state._replace(images=tf.clip_by_value(images, 0.0, 1.0), first_moments=first, second_moments=second)
 
     def _measure(self, images: Any, chunk: _Chunk) -> _Numbers:
-        logits = self._logits(images)
-        objective = self._objective(logits, chunk.targets)
+        logits, features = self._logits.with_features(images)
+        objective = self._towards(logits, chunk.targets)
         paid = self._weighted_penalties([images] * len(self._penalties), chunk.weights)
+        if self._with_direction:
+            paid.append(-chunk.feature_weights * _along_own_direction(features, chunk.seeds))
         return _Numbers(
             losses=tf.reduce_sum([objective, *paid], axis=0),
             objectives=objective,
@@ -326,17 +356,31 @@ class _Loop:
         )
 
 
+def _along_own_direction(features: Any, seeds: Any) -> Any:
+    """(m,): how far each image's features (m, height, width, channels) reach in a random direction of its own.
+
+    The direction has the length 1 and is the same at every step. Olah et al., "Feature Visualization", Distill 2017,
+    look at random directions so; here they are a side objective that makes one drawing of a class unlike the next.
+    """
+    size = math.prod(features.shape[1:])
+    draws = tf.transpose(transforms.draws_of_images(seeds, DIRECTION, size))
+    directions = draws / tf.norm(draws, axis=1, keepdims=True)
+    return tf.reduce_sum(directions * tf.reshape(features, (-1, size)), axis=1)
+
+
 _LOOPS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[Any, ...], _Loop]] = weakref.WeakKeyDictionary()
 
 
-def _loop_for(network: keras.Model, shape: tuple[int, ...], paid: tuple[str, ...], settings: AscentSettings) -> _Loop:
+def _loop_for(
+    network: keras.Model, shape: tuple[int, ...], paid: tuple[str, ...], settings: AscentSettings, with_direction: bool
+) -> _Loop:
     """A loop compiled before where there is one: tracing takes as long as hundreds of steps."""
     total = settings.steps if settings.schedule == "cosine" else None
-    transform = (settings.shift, settings.degrees, settings.scale, settings.noise)
-    key = (shape, paid, settings.objective, settings.schedule, total, transform)
+    transform = (settings.pose, settings.shift, settings.degrees, settings.scale, settings.noise)
+    key = (shape, paid, with_direction, settings.objective, settings.temperature, settings.schedule, total, transform)
     loops = _LOOPS.setdefault(network, {})
     if key not in loops:
-        loops[key] = _Loop(network, shape, paid, settings)
+        loops[key] = _Loop(network, shape, paid, settings, with_direction)
     return loops[key]
 
 
