@@ -172,6 +172,12 @@ def most_wrong(
 MOST_ROWS, MOST_COLUMNS, MOST_OF_ONE = 10, 10, 4
 """A page shows no more searches than this, the first of each wish; a film strip of one wish shows the last number."""
 
+TIMELINE, MOST_STILLS = "optimisation", 41
+"""What the series of a timeline are filed under, and how many pictures each of them has at most."""
+
+THUMBNAIL = (240, 256)
+"""Height and width of a timeline's picture. MLflow blurs or shrinks any other width; a higher one its card cuts off."""
+
 
 def film_strip(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
     """One search a row, from its start to its last image with step and loss under each; then the nearest real digit."""
@@ -225,6 +231,43 @@ def _on_the_way(result: AscentResult, panel: Panel, image: int, snapshot: int) -
     probability = _share(result.target_probabilities[snapshot, image])
     caption = f"{panel.wishes[image].label}\np = {probability}"
     return _Cell((result.snapshots[snapshot, image],), caption, _verdict(result, image, snapshot))
+
+
+@dataclass(frozen=True)
+class Still:
+    """One picture of a timeline. series: its name. pixels: (240, 256) uint8."""
+
+    series: str
+    step: int
+    pixels: NDArray[np.uint8]
+
+
+def timeline(result: AscentResult, panel: Panel) -> list[Still]:
+    """The way of the first search of each wish, or of the first searches of the only wish, as bare images.
+
+    Of more than `MOST_STILLS` snapshots so many are taken, evenly, with the first and the last.
+    """
+    wishes = list(dict.fromkeys(panel.wishes))
+    if len(wishes) > 1:
+        searches = {wish.spelled_out: panel.wishes.index(wish) for wish in wishes[:MOST_ROWS]}
+    else:
+        own = range(min(MOST_OF_ONE, len(panel.wishes)))
+        searches = {f"{wishes[0].spelled_out} - search {image}": image for image in own}
+    taken = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STILLS).round().astype(int))
+    return [
+        Still(f"{TIMELINE}/{name}", int(result.steps[at]), _thumbnail(result.snapshots[at, image]))
+        for name, image in searches.items()
+        for at in taken
+    ]
+
+
+def _thumbnail(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels as they are, each pixel a square of whole pixels, in the middle of a grey frame."""
+    grey = (image[..., 0] * 255).round().astype(np.uint8)
+    scale = THUMBNAIL[0] // max(grey.shape)
+    enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))
+    margins = [(side - used) // 2 for side, used in zip(THUMBNAIL, enlarged.shape, strict=True)]
+    return np.pad(enlarged, [(margin, margin) for margin in margins], constant_values=128)
 
 
 def animation(pictures: Sequence[NDArray[np.uint8]], milliseconds: int = 160) -> bytes:

@@ -169,7 +169,9 @@ Input images for `{model_uri}`, found by {settings.steps:,} steps of gradient de
 
 - `figures/film_strip.png`: from start to end, with step and loss; the last picture is the nearest real training digit.
 - `figures/finals.png`: every last image beside its nearest real digit. Would you have read it?
-- `animation.gif`, and `optimisation` among the images: the way there, step by step.
+- The cards `optimisation/…` on top of *Model metrics*: the way there, under a slider. This run's settings stand \
+above a card's picture: scroll inside it, or switch off *Show run parameters* (⋮, *Configure*).
+- `animation.gif`: the same of all searches at once.
 - `figures/curves.png`; the same curves are this run's metrics.
 - `searches.json`: a line for each search. `arrays.npz`: every snapshot and number.
 """

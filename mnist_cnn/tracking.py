@@ -147,7 +147,10 @@ class TrackedRun:
         mlflow.log_figure(figure, path)
 
     def log_image(self, pixels: NDArray[np.uint8], key: str, step: int) -> None:
-        """Log one picture of a series, (height, width[, 3]); the UI shows the series as a timeline to scrub through."""
+        """Log one picture of a series, (height, width[, 3]); the UI shows the series as a timeline to scrub through.
+
+        key: letters, digits and `_-. `; series `a/b` and `a/c` stand in a section `a` of the page.
+        """
         mlflow.log_image(pixels, key=key, step=step, synchronous=True)
 
     def log_table(self, columns: Mapping[str, Any], path: str) -> None:

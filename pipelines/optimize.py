@@ -74,10 +74,9 @@ def search(
     run.log_figure(strip, "figures/film_strip.png")
     run.log_figure(figures.finals(result, panel, nearest, title), "figures/finals.png")
     run.log_figure(figures.ascent_curves(result, title), "figures/curves.png")
-    pictures = figures.frames(result, panel, title)
-    for step, picture in zip(result.steps, pictures, strict=True):
-        run.log_image(picture, "optimisation", int(step))
-    run.log_bytes(figures.animation(pictures), "animation.gif")
+    for still in figures.timeline(result, panel):
+        run.log_image(still.pixels, still.series, still.step)
+    run.log_bytes(figures.animation(figures.frames(result, panel, title)), "animation.gif")
     run.log_table(notes.searches(result, panel, nearest), "searches.json")
     run.log_arrays({**vars(result), "starts": panel.starts.indices, "seeds": panel.seeds}, "arrays.npz")
     return result, panel, strip

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import psutil
@@ -306,6 +307,36 @@ def test_mlflow_run_searches_and_repeats_the_experiments(folder: Path, small_dat
         assert status != 0 and message in output and "Traceback" not in output
 
 
+VISIBLE = """picture => {
+    const inside = picture.getBoundingClientRect();
+    if (!picture.complete || Math.min(picture.naturalHeight, inside.width, inside.height) < 200) return false;
+    const within = (one, left, top, right, bottom) =>
+        one.left >= left - 1 && one.top >= top - 1 && one.right <= right + 1 && one.bottom <= bottom + 1;
+    for (let node = picture.parentElement; node; node = node.parentElement) {
+        const style = getComputedStyle(node), outside = node.getBoundingClientRect();
+        const clips = style.display !== "contents" && style.overflow !== "visible";
+        if (clips && !within(inside, outside.left, outside.top, outside.right, outside.bottom)) return false;
+    }
+    return within(inside, 0, 0, innerWidth, innerHeight);
+}"""
+"""Whether a picture is loaded, at least 200 pixels large on the page, and cut off by nothing around it."""
+
+
+def await_visible_picture(page: Any, picture: Any) -> str:
+    """Scroll to a picture, wait until all of it is to be seen, and give its address."""
+    from playwright.sync_api import Error
+
+    def visible() -> bool:
+        # The element goes and comes back as the next picture is loaded.
+        with contextlib.suppress(Error):
+            picture.scroll_into_view_if_needed(timeout=1000)
+            return bool(picture.evaluate(VISIBLE, timeout=1000))
+        return False
+
+    wait_for(visible, 60)
+    return str(picture.get_attribute("src"))
+
+
 def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -345,12 +376,19 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         assert image.evaluate("picture => picture.naturalWidth") > 500
         page.screenshot(path=pictures / "artifacts.png")
         page.goto(f"{address}/#/experiments/0/runs/{searched.info.run_id}/model-metrics")
-        page.get_by_placeholder("Search metric charts").fill("optimisation", timeout=60_000)
-        # The timeline: one picture at a time, and a slider over the steps.
-        page.get_by_role("slider").first.wait_for(timeout=60_000)
-        page.locator("img[src*='get-artifact'], img[src^='blob:']").first.wait_for(timeout=60_000)
-        # The element stands there before its picture, which MLflow has shrunk to 256 pixels, is loaded.
-        loaded = "[...document.images].some(one => one.complete && one.naturalWidth > 200)"
-        page.wait_for_function(loaded, timeout=60_000)
+        # The timeline: a picture, and below it a slider over the steps.
+        shown = page.locator("img.rc-image-img").first
+        shown.wait_for(timeout=60_000)
+        assert "noise%20to%200%2Bstep%2B0%2B" in await_visible_picture(page, shown)
+        before = shown.screenshot(path=pictures / "timeline_picture_start.png")
+        page.screenshot(path=pictures / "timeline_start.png")
+        thumb = page.get_by_role("slider").first
+        thumb.hover()
+        page.mouse.down()
+        page.mouse.move(page.viewport_size["width"], thumb.bounding_box()["y"], steps=10)
+        page.mouse.up()
+        page.locator("img.rc-image-img[src*='noise%20to%200%2Bstep%2B100%2B']").wait_for(timeout=60_000)
+        await_visible_picture(page, shown)
+        assert shown.screenshot(path=pictures / "timeline_picture_end.png") != before
         page.screenshot(path=pictures / "timeline.png")
         browser.close()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,14 @@ def test_a_mix_starts_from_its_largest_share_or_from_the_class_that_is_given() -
     assert (mix.start_class, mix.label) == (7, "noisy 7 → 1:0.3+7:0.7")
     (given,) = experiments.wishes("7", "digit", "5")
     assert (given.start_class, given.label) == (5, "5 → 7")
+
+
+def test_a_wish_is_spelled_out_where_signs_are_not_allowed() -> None:
+    words = "3,2+3,1:0.5+7:0.5,1:0.7+7:0.3"
+    spelled = [wish.spelled_out for wish in experiments.wishes(words, "noisy_digit", "5")]
+    assert spelled == ["noisy 5 to 3", "noisy 5 to 2 and 3", "noisy 5 to 1 and 7", "noisy 5 to 0.7 of 1 and 0.3 of 7"]
+    every = [wish.spelled_out for each in experiments.EXPERIMENTS for wish in each.wishes]
+    assert all(re.fullmatch("[a-z0-9. ]+", name) for name in every) and "2 to 5" in every
 
 
 def test_a_search_has_the_same_start_whatever_else_is_asked_for(data) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import keras
 import mlflow
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_cnn import dataset, tracking
+from mnist_cnn import dataset, figures, tracking
 from mnist_cnn.command_line import SettingError
-from mnist_cnn.input_optimization.ascent import AscentDiverged
+from mnist_cnn.input_optimization.ascent import AscentDiverged, AscentResult
+from mnist_cnn.input_optimization.experiments import wishes as wishes_of
+from mnist_cnn.input_optimization.starts import Panel
 from pipelines import evaluate, experiments, optimize, train
 
 SHORT = ["--steps", "20", "--snapshot_every", "10", "--num_images", "2"]
@@ -114,14 +118,49 @@ def test_pictures_show_grey_levels_as_they_are(searched) -> None:
     assert len(places) == 1
 
 
+def series(client, run: mlflow.entities.Run) -> dict[str, dict[int, list[str]]]:
+    """Of a run's images: series -> step -> paths; MLflow files each as it is and as a thumbnail."""
+    found: dict[str, dict[int, list[str]]] = {}
+    for file in client.list_artifacts(run.info.run_id, "images"):
+        name, _, step, *_ = Path(file.path).name.split("+")
+        found.setdefault(name.replace("~", "/"), {}).setdefault(int(step), []).append(file.path)
+    return found
+
+
 def test_the_way_can_be_scrubbed_through_and_watched(client, searched) -> None:
-    images = [file.path for file in client.list_artifacts(searched.info.run_id, "images")]
-    steps = {int(path.split("+")[2]) for path in images}
-    assert all(path.startswith("images/optimisation+step+") for path in images) and steps == {0, 10, 20}
+    found = series(client, searched)
+    assert set(found) == {"optimisation/5 to 2 and 3", "optimisation/5 to 7"}
+    arrays = np.load(local(searched, "arrays.npz"))
+    for name, search in (("optimisation/5 to 2 and 3", 0), ("optimisation/5 to 7", 2)):
+        assert sorted(found[name]) == [0, 10, 20]
+        for snapshot, step in enumerate((0, 10, 20)):
+            paths = {Path(path).suffix: local(searched, path) for path in found[name][step]}
+            picture = np.asarray(Image.open(paths[".png"]))
+            thumbnail = np.asarray(Image.open(paths[".webp"]))
+            assert picture.shape == thumbnail.shape[:2] == (240, 256)
+            shown = picture[8:-8, 16:-16].reshape(28, 8, 28, 8)
+            grey = arrays["snapshots"][snapshot, search, ..., 0] * 255
+            assert np.abs(shown - grey[:, np.newaxis, :, np.newaxis]).max() <= 0.5001
     animation = Image.open(io.BytesIO(local(searched, "animation.gif").read_bytes()))
     assert animation.n_frames == 3 and animation.info["loop"] == 0
-    figures = {Path(file.path).stem for file in client.list_artifacts(searched.info.run_id, "figures")}
-    assert figures == {"film_strip", "finals", "curves"}
+    names = {Path(file.path).stem for file in client.list_artifacts(searched.info.run_id, "figures")}
+    assert names == {"film_strip", "finals", "curves"}
+
+
+def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
+    def of(words: str, num_images: int, num_snapshots: int) -> list[figures.Still]:
+        wishes = [wish for wish in wishes_of(words, "noise") for _ in range(num_images)]
+        snapshots = np.zeros((num_snapshots, len(wishes), 28, 28, 1), np.float32)
+        result = SimpleNamespace(snapshots=snapshots, steps=np.arange(num_snapshots) * 25)
+        return figures.timeline(cast(AscentResult, result), cast(Panel, SimpleNamespace(wishes=tuple(wishes))))
+
+    many = of("all,0+1,2+3,4+5", 3, 1000)
+    steps = [still.step for still in many if still.series == "optimisation/noise to 3"]
+    assert (steps[0], steps[-1]) == (0, 999 * 25) and set(np.diff(steps)) == {24 * 25, 25 * 25}
+    assert len({still.series for still in many}) == 10 and len(many) == 10 * figures.MOST_STILLS
+    names = [f"optimisation/noise to 2 - search {number}" for number in range(4)]
+    assert sorted({still.series for still in of("2", 9, 1)}) == names
+    assert [(still.series, still.step) for still in of("2", 1, 2)] == [(names[0], 0), (names[0], 25)]
 
 
 def test_experiments_are_one_run_with_a_child_for_each(client, model, small_dataset: Path, capsys) -> None:

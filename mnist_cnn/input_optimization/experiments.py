@@ -24,6 +24,14 @@ class Wish:
         words = {"noise": "noise", "noisy_digit": f"noisy {self.start_class}", "digit": str(self.start_class)}
         return f"{words[self.start]} → {self.target.word}"
 
+    @property
+    def spelled_out(self) -> str:
+        """Its label in letters, digits, spaces and points: `noise to 2 and 3`, `5 to 0.7 of 1 and 0.3 of 7`."""
+        shares = self.target.shares
+        equal = len({share for _, share in shares}) == 1
+        parts = [f"{number}" if equal else f"{share:g} of {number}" for number, share in shares]
+        return f"{self.label.partition(' → ')[0]} to {' and '.join(parts)}"
+
 
 @dataclass(frozen=True)
 class Experiment:
