@@ -379,7 +379,9 @@ def test_a_random_direction_in_the_last_feature_map_is_followed_and_parts_the_im
     np.testing.assert_allclose(alone.final, alone.final[:1].repeat(6, axis=0), atol=1e-4)
     assert np.abs(led.final[0] - led.final[1]).mean() > 0.01
     # What the direction is, written out in numpy.
-    features = keras.Model(compact.input, compact.get_layer("flatten").input)
+    features = keras.Model(
+        compact.input, next(each.input for each in compact.layers if isinstance(each, keras.layers.Flatten))
+    )
     size = int(np.prod(features.output_shape[1:]))
     draws = np.asarray(transforms.draws_of_images(tf.constant(seeds, tf.int32), ascent.DIRECTION, size)).T
     directions = draws / np.linalg.norm(draws, axis=1, keepdims=True)
