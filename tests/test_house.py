@@ -16,10 +16,10 @@ FLOORS = [
     {"command_line", "targets"},
     {"experiments"},
     {"settings"},
-    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath"},
+    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features"},
     {"evaluation", "objectives", "penalties", "starts", "neighbours"},
     {"training", "ascent"},
-    {"checkpoints"},
+    {"checkpoints", "judges"},
     {"tracking", "figures", "notes", "progress"},
 ]
 DOORS = {"mlflow": {"tracking", "aftermath"}, "matplotlib": {"figures"}}
