@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn import evaluation, features, networks, training
 from mnist_cnn.dataset import IMAGE_SHAPE, NUM_CLASSES, LabelledImages, Split
+from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.randomness import derive_seed, generator
 from mnist_cnn.settings import PANELS, TrainSettings
 
@@ -98,6 +100,16 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A judge fresh from its training, which took `seconds`, and what it gets right of the validation images."""
+
+    panel: str
+    judge: Judge
+    seconds: float
+    validation: EvaluationResult
+
+
+@dataclass(frozen=True)
 class Panel:
     """All judges that learnt from one half of the images. name: A or B. judges: by kind, in the order of `KINDS`."""
 
@@ -120,17 +132,25 @@ def half(data: LabelledImages, panel: str) -> LabelledImages:
     return LabelledImages(data.images[own], data.labels[own], digest, data.source, data.name)
 
 
-def train(kind: str, panel: str, data: Split, seed: int) -> Judge:
+def train(kind: str, panel: str, data: Split, seed: int) -> Trained:
     """Train one judge of a panel on the panel's half of `data.train`.
 
-    `data.validation` chooses nothing here. The same arguments give the same judge, to the last bit on one machine.
+    `data.validation` only measures. The same arguments give the same judge (see `Judge.save`).
     """
+    start = time.perf_counter()
     parameters = PARAMETERS[kind][panel]
     own_seed = derive_seed(seed, "judge", panel, kind)
     own = half(data.train, panel)
     if kind in _NETWORKS:
-        return Judge(kind, parameters, _train_network(kind, parameters, Split(own, data.validation), own_seed))
-    return Judge(kind, parameters, _TRAIN[kind](parameters, own, own_seed))
+        arrays = _train_network(kind, parameters, Split(own, data.validation), own_seed)
+    else:
+        arrays = _TRAIN[kind](parameters, own, own_seed)
+    judge, seconds = Judge(kind, parameters, arrays), time.perf_counter() - start
+    return Trained(panel, judge, seconds, evaluate(judge, data.validation))
+
+
+def evaluate(judge: Judge, data: LabelledImages) -> EvaluationResult:
+    return evaluation.score(judge.predict(data.images), data.labels)
 
 
 def load(folder: Path) -> Judge:
