@@ -27,7 +27,7 @@ from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.randomness import derive_seed, generator
 from mnist_cnn.settings import PANELS, TrainSettings
 
-VERSION = "1"
+VERSION = "2"
 """Raise it with every change that makes other judges of the same data: stored ones of another version are not used."""
 
 FILE = "judge.npz"
@@ -123,12 +123,14 @@ class Panel:
 
 
 def half(data: LabelledImages, panel: str) -> LabelledImages:
-    """The images that a panel learns from: every second one, A from the first on, B from the second.
+    """The images that a panel learns from: one side of a cut that is drawn once and for all.
 
-    It depends on nothing but the order of the images, so that no seed moves an image from one panel to the other.
+    It depends on the number of images alone, so that no seed moves an image from one panel to the other. Taking every
+    second one would not do: MNIST's training images of even and of odd number are not drawn alike (mean grey levels of
+    0.122 and 0.139), and a judge that learnt from the odd ones reads the even ones at 93 % where the reverse is 98 %.
     """
-    own = slice(PANELS.index(panel), None, len(PANELS))
-    digest = hashlib.sha256(f"{data.digest} panel {panel}".encode()).hexdigest()[:16]
+    own = np.sort(generator(0, "panels of judges").permutation(len(data))[PANELS.index(panel) :: len(PANELS)])
+    digest = hashlib.sha256(f"{data.digest} panel {panel} {VERSION}".encode()).hexdigest()[:16]
     return LabelledImages(data.images[own], data.labels[own], digest, data.source, data.name)
 
 
