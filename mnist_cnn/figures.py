@@ -17,7 +17,9 @@ from PIL import Image
 from mnist_cnn.evaluation import EvaluationResult, calibration_bins
 from mnist_cnn.input_optimization.ascent import AscentResult
 from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.judges import Trained
 from mnist_cnn.neighbours import Neighbours
+from mnist_cnn.settings import PANELS
 from mnist_cnn.training import EpochResult
 
 TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
@@ -66,6 +68,30 @@ def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = Non
     accuracy_axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     loss_axes.set_ylim(0, None if many or steps is None else max(1.2 * max(r.loss for r in history), 0.05))
     loss_axes.legend(frameon=False)
+    return figure
+
+
+def judges_accuracies(trained: list[Trained], results: list[EvaluationResult], title: str) -> Figure:
+    """The accuracy of each judge with its 95 % interval, panel beside panel."""
+    kinds = list(dict.fromkeys(each.judge.kind for each in trained))
+    figure = Figure(figsize=(8, 0.5 * len(kinds) + 1.2), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    for panel, colour, shift in zip(PANELS, (TRAIN, VALIDATION), (-0.12, 0.12), strict=True):
+        own = [(each.judge.kind, result) for each, result in zip(trained, results, strict=True) if each.panel == panel]
+        if own:
+            accuracies = np.array([result.accuracy for _, result in own])
+            ends = np.array([[result.accuracy_low, result.accuracy_high] for _, result in own]).T
+            places = [kinds.index(kind) + shift for kind, _ in own]
+            axes.errorbar(
+                accuracies, places, xerr=np.abs(ends - accuracies), fmt="o", color=colour, label=f"panel {panel}"
+            )
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.invert_yaxis()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.25, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     return figure
 
 

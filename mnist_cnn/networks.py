@@ -10,6 +10,7 @@ import math
 import sys
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,12 +41,26 @@ def build(
     """
     if name not in NETWORKS:
         raise SettingError(f"`network` must be one of {', '.join(NETWORKS)}; got {name!r}.")
+    builder = getattr(sys.modules[__name__], name)
+    return assemble(name, builder, seed, precision=precision, input_shape=input_shape, num_classes=num_classes)
+
+
+def assemble(
+    name: str,
+    builder: Callable[[Any], Any],
+    seed: int,
+    *,
+    precision: str = "float32",
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+) -> keras.Model:
+    """What `build` gives, of any builder: a function from the input tensor to the features below the logits."""
     keras.utils.set_random_seed(seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         inputs = keras.Input(input_shape, name="images")
-        features = getattr(sys.modules[__name__], name)(inputs)
+        features = builder(inputs)
     finally:
         keras.config.set_dtype_policy(before)
     # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.

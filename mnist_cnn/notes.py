@@ -12,6 +12,7 @@ from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.input_optimization.ascent import AscentResult
 from mnist_cnn.input_optimization.experiments import Experiment
 from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.judges import Trained
 from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.settings import AscentSettings, TrainSettings
 from mnist_cnn.training import TrainingResult
@@ -187,3 +188,30 @@ def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult
         f"The reference report's input-optimisation experiments on `{model_uri}`; a child run holds each one's "
         "pictures, and `figures/` here has their film strips.\n\n" + "\n\n".join(parts)
     )
+
+
+def judges_table(trained: list[Trained], tests: list[EvaluationResult]) -> str:
+    """A line for each judge, as a Markdown table. tests: of the same judges in the same order, or none."""
+    measured = [each.validation for each in trained], tests
+    lines = ["| panel | judge | validation accuracy | test accuracy | seconds |", "|---|---|---|---|---|"]
+    for number, each in enumerate(trained):
+        shares = [
+            f"{own[number].accuracy:.2%} ({own[number].accuracy_low:.2%} to {own[number].accuracy_high:.2%})"
+            if own
+            else "not taken"
+            for own in measured
+        ]
+        lines.append(f"| {each.panel} | {each.judge.kind} | {' | '.join(shares)} | {each.seconds:.1f} |")
+    return "\n".join(lines)
+
+
+def of_judges(trained: list[Trained], tests: list[EvaluationResult]) -> str:
+    return f"""\
+Classifiers that take no part in optimising images, and say what digit an optimised image shows. Each panel learnt \
+from its own half of the training images: A is for choosing, B for the last word. (Accuracy on real digits, with its \
+95 % interval.)
+
+{judges_table(trained, tests)}
+
+Each judge is a logged model of this run: an `.npz` of plain arrays, verified by its tag `sha256` before it is used.
+"""

@@ -20,6 +20,10 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 SCHEDULES = ("one_cycle", "constant")
 
 ROBUSTNESS = ("none", "noise", "l2")
+PANEL_A, PANEL_B = "A", "B"
+"""Two panels of judges: A serves whatever is chosen by a verdict, B says the last word, and nothing is chosen by it."""
+
+PANELS = (PANEL_A, PANEL_B)
 
 OBJECTIVES = ("cross_entropy", "logit", "margin")
 """Names of the objectives: each is a function of that name in `mnist_cnn.input_optimization.objectives`."""
@@ -139,6 +143,18 @@ class EvaluateSettings(Settings):
         minimum=0,
         maximum=28,
     )
+    run_name: str = _RUN_NAME
+
+
+@dataclass(frozen=True)
+class JudgesSettings(Settings):
+    """Train the judges, which say what digit an optimised image shows, and log them as models."""
+
+    PROGRAM: ClassVar[str] = "judges"
+
+    panel: str = choice("both", "Which panel of judges to train; each learns from its own half.", (*PANELS, "both"))
+    dataset: str = _DATASET
+    seed: int = number(0, "Seed of weights, order of images and all else that is drawn.", minimum=0, maximum=2**31 - 1)
     run_name: str = _RUN_NAME
 
 
@@ -262,6 +278,6 @@ class ExperimentsSettings(AscentSettings, _Searches, _Experiments):
 
 
 ENTRY_POINTS: dict[str, type[Settings]] = {
-    cls.PROGRAM: cls for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings)
+    cls.PROGRAM: cls for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings)
 }
 """Settings of each entry point of MLproject, by its name."""

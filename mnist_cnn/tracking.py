@@ -31,7 +31,7 @@ import mlflow
 import numpy as np
 import psutil
 from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.entities import LoggedModelInput, LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
@@ -42,12 +42,14 @@ from mnist_cnn.dataset import LabelledImages
 if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
     import keras
 
+    from mnist_cnn.judges import Judge, Panel
     from mnist_cnn.training import TrainingState
 
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 PROCESS_TAG = "process"
 REASON_TAG = "reason"
 KIND_TAG = "kind"
+SHA256_TAG = "sha256"
 ENTRY_POINT_TAG = "mlflow.project.entryPoint"
 SETTINGS_FILE = "settings.json"
 CHECKPOINTS = "checkpoints"
@@ -78,6 +80,7 @@ class TrackedRun:
     def __init__(self, run: Run) -> None:
         self.run_id: str = run.info.run_id
         self.artifact_uri: str = run.info.artifact_uri
+        self._experiment_id: str = run.info.experiment_id
         self._client = mlflow.MlflowClient()
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
@@ -201,6 +204,29 @@ class TrackedRun:
             tags=dict(tags),
         )
         return LoggedModel(model_id=info.model_id, uri=info.model_uri)
+
+    def log_judge(self, judge: Judge, panel: str, training_digest: str) -> LoggedModel:
+        """Log a judge as a model without a flavour: its .npz, with tags by which `find_panel` finds and verifies it.
+
+        training_digest: of the training images that the panels' halves were taken from.
+        """
+        from mnist_cnn import judges
+
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            judge.save(folder)
+            tags = {
+                **_judge_tags(panel, training_digest),
+                "judge": judge.kind,
+                SHA256_TAG: judges.content_sha256(folder),
+            }
+            model = self._client.create_logged_model(
+                self._experiment_id, f"judge-{panel}-{judge.kind}", self.run_id, tags
+            )
+            self._client.log_model_artifacts(model.model_id, str(folder))
+        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        return LoggedModel(model_id=model.model_id, uri=f"models:/{model.model_id}")
 
     def log_used_model(self, model: LoggedModel) -> None:
         """Link a model that this run reads."""
@@ -375,15 +401,7 @@ def resolve_model(uri: str) -> LoggedModel:
     _quiet_logs()
     store = mlflow.get_tracking_uri()
     if not uri:
-        everywhere = [experiment.experiment_id for experiment in mlflow.search_experiments()]
-        models = mlflow.search_logged_models(
-            experiment_ids=everywhere,
-            filter_string=f"tags.{KIND_TAG} = 'train'",
-            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-            output_format="list",
-        )
-        # One whose logging was cut short is there all the same.
-        whole = [model for model in models if model.status == LoggedModelStatus.READY]
+        whole = _logged_models(f"tags.{KIND_TAG} = 'train'")
         if not whole:
             raise TrackingError(
                 f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."
@@ -410,6 +428,73 @@ def load_model(model: LoggedModel) -> keras.Model:
     return mlflow.keras.load_model(model.uri)
 
 
+def find_panel(name: str, dataset_digest: str) -> Panel | None:
+    """The newest panel of judges that is complete, of this version and of these training images, or None.
+
+    dataset_digest: of the training images before they were halved. Every judge's content is held against the SHA-256
+    that was noted when it was logged, before anything of it is read. Raises `TrackingError` for one that differs.
+    """
+    from mnist_cnn import judges
+
+    _quiet_logs()
+    conditions = [f"tags.{key} = '{value}'" for key, value in _judge_tags(name, dataset_digest).items()]
+    models = _logged_models(" AND ".join(conditions))
+    by_run: dict[str, dict[str, Any]] = {}
+    for model in models:  # Newest first, so are the runs; of a judge that a run logged twice the newer stays.
+        by_run.setdefault(model.source_run_id, {}).setdefault(model.tags["judge"], model)
+    whole = next((found for found in by_run.values() if set(found) == set(judges.KINDS)), None)
+    if whole is None:
+        return None
+    return judges.Panel(name, {kind: _load_judge(whole[kind], kind) for kind in judges.KINDS})
+
+
+def _judge_tags(panel: str, training_digest: str) -> dict[str, str]:
+    from mnist_cnn import judges
+
+    return {KIND_TAG: "judge", "panel": panel, "version": judges.VERSION, "training_digest": training_digest}
+
+
+def _load_judge(model: Any, kind: str) -> Judge:
+    from mnist_cnn import judges
+
+    cure = "Delete this model, or train the panel again: mlflow run . -e judges"
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            # A copy of one's own, so that what is read is what was verified.
+            get_artifact_repository(model.artifact_location).download_artifacts("", temporary)
+            sha256 = judges.content_sha256(Path(temporary))
+            if sha256 != model.tags.get(SHA256_TAG):
+                raise TrackingError(
+                    f"the judge {model.name} (models:/{model.model_id}) is not what was logged: the SHA-256 of its "
+                    f"content is {sha256}, noted was {model.tags.get(SHA256_TAG)}. {cure}"
+                )
+            judge = judges.load(Path(temporary))
+        except (judges.JudgeError, MlflowException, OSError) as error:
+            raise TrackingError(
+                f"the judge {model.name} (models:/{model.model_id}) cannot be read ({_first_line(error)}). {cure}"
+            ) from error
+    if judge.kind != kind:
+        raise TrackingError(
+            f"the judge {model.name} (models:/{model.model_id}) is a {judge.kind}, not a {kind}. {cure}"
+        )
+    return judge
+
+
+def _logged_models(condition: str) -> list[Any]:
+    """Models in all experiments, newest first, without those whose logging was cut short."""
+    models = mlflow.search_logged_models(
+        experiment_ids=[experiment.experiment_id for experiment in mlflow.search_experiments()],
+        filter_string=condition,
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        output_format="list",
+    )
+    return [model for model in models if model.status == LoggedModelStatus.READY]
+
+
+def has_open_run() -> bool:
+    return mlflow.active_run() is not None
+
+
 def tracking_uri() -> str:
     return str(mlflow.get_tracking_uri())
 
@@ -423,12 +508,12 @@ def how_to_look() -> str:
     return "mlflow ui" if uri in (default, "sqlite:///mlflow.db") else f"mlflow ui --backend-store-uri {uri}"
 
 
-def signpost(run: TrackedRun, model: LoggedModel) -> str:
-    """The last lines of a command: the run, the model, and how to look at both."""
+def signpost(run: TrackedRun, model: LoggedModel | None = None) -> str:
+    """The last lines of a command: the run, the model where it is about one, and how to look at them."""
+    about = f"\nModel    {model.uri}" if model else ""
     return f"""
 Run      {run.name}
-Run id   {run.run_id}
-Model    {model.uri}
+Run id   {run.run_id}{about}
 Look     {how_to_look()}"""
 
 

@@ -16,11 +16,11 @@ FLOORS = [
     {"command_line", "targets"},
     {"experiments"},
     {"settings"},
-    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath"},
+    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features"},
     {"evaluation", "scorecard", "objectives", "penalties", "starts", "neighbours"},
     {"adversary", "ascent"},
     {"training"},
-    {"checkpoints"},
+    {"checkpoints", "judges"},
     {"tracking", "figures", "notes", "progress"},
 ]
 DOORS = {"mlflow": {"tracking", "aftermath"}, "matplotlib": {"figures"}}
@@ -105,3 +105,25 @@ def test_the_constraints_pin_every_dependency() -> None:
     pinned = set(re.findall(r"^([a-z0-9-]+)==", (PROJECT / "constraints.txt").read_text(), re.MULTILINE))
     needed = set(re.findall(r'^\s+"([a-z0-9-]+)[\[><=]', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE))
     assert needed - {"mnist-cnn"} <= pinned
+
+
+def test_nothing_that_chooses_can_reach_panel_b() -> None:
+    """A panel that is asked while settings are chosen cannot judge what was chosen."""
+    may_name = {
+        "PANEL_B": {"mnist_cnn/settings", "pipelines/judges", "pipelines/answer"},
+        "PANELS": {"mnist_cnn/settings", "mnist_cnn/judges", "mnist_cnn/figures", "pipelines/judges"},
+        "B": {"mnist_cnn/settings"},
+    }
+    for path in [*MODULES, *(PROJECT / "pipelines").rglob("*.py")]:
+        said: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            for form, field in (
+                (ast.Name, "id"),
+                (ast.Attribute, "attr"),
+                (ast.alias, "name"),
+                (ast.Constant, "value"),
+            ):
+                if isinstance(node, form) and isinstance(getattr(node, field), str):
+                    said.add(getattr(node, field))
+        for name, places in may_name.items():
+            assert name not in said or path.relative_to(PROJECT).with_suffix("").as_posix() in places, (path, name)

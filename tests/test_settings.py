@@ -67,6 +67,10 @@ REFUSED = [
     ("optimize", "start", ["", "white", "digit:5"]),
     ("optimize", "start_class", ["", "10", "-1", "5.0", "two"]),
     ("experiments", "experiments", ["", "0", "7", "1,1", "one", "1-3"]),
+    ("judges", "panel", ["", "C", "a", "A,B"]),
+    ("judges", "dataset", [""]),
+    ("judges", "seed", ["", "-1", "1.5", "2147483648", "x"]),
+    ("judges", "run_name", [""]),
     *((program, name, words) for program in ("optimize", "experiments") for name, words in ASCENT),
 ]
 
