@@ -123,6 +123,22 @@ def robust_accuracy(
     return RobustAccuracy(hits / len(some), low, high, evaluation.evaluate(network, some).accuracy, len(some), epsilon)
 
 
+def aim(
+    network: keras.Model, images: NDArray[np.float32], targets: NDArray[np.float32], radius: float, steps: int = 40
+) -> NDArray[np.float32]:
+    """Images within `radius` of `images` (n, height, width, channels) to which the network gives more of `targets`."""
+    logits = networks.Logits(network, images.shape[1:])
+
+    @tf.function(autograph=False)
+    def attack(some: Any, wanted: Any) -> Any:
+        def likelihood(changed: Any) -> Any:
+            return -tf.nn.softmax_cross_entropy_with_logits(wanted, logits(changed))
+
+        return raise_loss(likelihood, some, radius, steps, tf.constant((0, 0)))
+
+    return attack(tf.constant(images), tf.constant(targets)).numpy()
+
+
 def robust_hits(
     network: keras.Model,
     data: LabelledImages,

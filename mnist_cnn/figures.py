@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnist_cnn.answer import ENOUGH_DIVERSITY, Searched, Tried
 from mnist_cnn.evaluation import EvaluationResult, calibration_bins
 from mnist_cnn.input_optimization.ascent import AscentResult
 from mnist_cnn.input_optimization.starts import Panel
@@ -425,3 +426,63 @@ def _pixels(figure: Figure) -> NDArray[np.uint8]:
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def digits(searched: Searched, title: str = "") -> Figure:
+    """Ten images of each class, recognised or not, in the order in which they were searched."""
+    classes = searched.targets.argmax(axis=1)
+    rows = []
+    for number in range(searched.targets.shape[1]):
+        own = np.flatnonzero(classes == number)
+        share = searched.card.recognised[own].mean()
+        rows.append(_Row(f"{number}\n{share:.0%}", (_Cell(tuple(searched.images[own[:10]]), ""),)))
+    title = title or f"{_WORDS[searched.start]}: {searched.card.rate:.1%} recognised"
+    return _draw_sheet(rows, title, 2)
+
+
+_WORDS = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}
+
+
+def answer_strip(cells: Mapping[tuple[str, str, str], Searched], start: str = "noise") -> Figure:
+    """A row for each network and regularisation: the first image of each class, and the recognised rate."""
+    rows = []
+    for (network, column, own_start), cell in cells.items():
+        if own_start == start:
+            firsts = [np.flatnonzero(cell.targets.argmax(axis=1) == number)[0] for number in range(10)]
+            label = f"{network}\n{column}\n{cell.card.rate:.1%} recognised"
+            rows.append(_Row(label, (_Cell(tuple(cell.images[firsts]), ""),)))
+    return _draw_sheet(rows, f"{_WORDS[start]}: the first search for each digit", 2)
+
+
+def answer_curve(
+    tried: Mapping[str, Mapping[str, Sequence[Tried]]], cells: Mapping[tuple[str, str, str], Searched]
+) -> Figure:
+    """Recognised rate against diversity from pure noise: what was tried (small), and the table's cells (large)."""
+    figure = Figure(figsize=(7.5, 5), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    colours = dict(zip(tried, (QUIET, TRAIN, VALIDATION, ACCENT), strict=False))
+    for network, columns in tried.items():
+        cards = [each.card.metrics() for column in columns.values() for each in column]
+        axes.scatter(
+            [card["diversity"] for card in cards],
+            [card["recognised_rate"] for card in cards],
+            s=14, color=colours[network], alpha=0.5, linewidths=0,
+        )  # fmt: skip
+        own = [cell.card.metrics() for (name, _, start), cell in cells.items() if name == network and start == "noise"]
+        axes.scatter(
+            [card["diversity"] for card in own],
+            [card["recognised_rate"] for card in own],
+            s=60, color=colours[network], edgecolor=INK, linewidths=0.8, label=network,
+        )  # fmt: skip
+    axes.axvline(ENOUGH_DIVERSITY, color=QUIET, linewidth=0.8, linestyle=":")
+    axes.set(
+        xlabel="Diversity within a class (real digits: 1)",
+        ylabel="Recognised",
+        title="Readable and different: small, tried (panel A); large, in the table (panel B)",
+        xlim=(0, None),
+        ylim=(-0.02, 1.04),
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(frameon=False, loc="lower left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

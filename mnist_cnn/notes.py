@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mnist_cnn import answer
 from mnist_cnn.adversary import RobustAccuracy
+from mnist_cnn.answer import Searched, Tried
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.input_optimization.ascent import AscentResult
@@ -14,8 +18,12 @@ from mnist_cnn.input_optimization.experiments import Experiment
 from mnist_cnn.input_optimization.starts import Panel
 from mnist_cnn.judges import Trained
 from mnist_cnn.neighbours import Neighbours
-from mnist_cnn.settings import AscentSettings, TrainSettings
+from mnist_cnn.scorecard import Scorecard
+from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings, TrainSettings
 from mnist_cnn.training import TrainingResult
+
+_Place = tuple[str, str, str]
+"""Network, regularisation and start: a cell of the answer's table."""
 
 
 def accuracy(result: EvaluationResult, name: str) -> str:
@@ -214,4 +222,92 @@ from its own half of the training images: A is for choosing, B for the last word
 {judges_table(trained, tests)}
 
 Each judge is a logged model of this run: an `.npz` of plain arrays, verified by its tag `sha256` before it is used.
+"""
+
+
+def score_line(card: Scorecard) -> str:
+    """`recognised 98.6 % (97.4 to 99.4), diversity 0.52`."""
+    low, high = card.interval()
+    diversity = card.metrics().get("diversity", math.nan)
+    return f"recognised {100 * card.rate:.1f} % ({100 * low:.1f} to {100 * high:.1f}), diversity {diversity:.2f}"
+
+
+def answer_table(chosen: Mapping[tuple[str, str], Mapping[str, float]], cells: Mapping[_Place, Searched]) -> str:
+    """Recognised rates with 95 % intervals, and diversity, as a Markdown table."""
+    lines = [
+        "| network | regularisation | from noise | diversity | from a noisy digit | conversion |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (network, column), changes in chosen.items():
+        cards = {start: cells[network, column, start].card for start in STARTS}
+        rates = {start: _with_interval(card.rate, *card.interval()) for start, card in cards.items()}
+        lines.append(
+            f"| {network} | {column}: {answer.described(changes)} | {rates['noise']} "
+            f"| {cards['noise'].metrics().get('diversity', math.nan):.2f} | {rates['noisy_digit']} | {rates['digit']} |"
+        )
+    return "\n".join(lines)
+
+
+def cell_metrics(network: str, column: str, cell: Searched) -> dict[str, float]:
+    """A cell's numbers by the names under which the run holds them: `recognised_rate/readable/tuned L2/noise`."""
+    place = f"{network}/{column}/{cell.start}"
+    return {f"{name}/{place}": value for name, value in cell.card.metrics().items() if "agreement" not in name}
+
+
+def _with_interval(*shares: float) -> str:
+    rate, low, high = (100 * share for share in shares)
+    return f"{rate:.1f} ({low:.1f} to {high:.1f})"
+
+
+def answer_values(
+    settings: AnswerSettings,
+    chosen: Mapping[tuple[str, str], Mapping[str, float]],
+    cells: Mapping[_Place, Searched],
+    tried: Mapping[str, Mapping[str, Sequence[Tried]]],
+    controls: Mapping[str, Scorecard],
+) -> dict[str, Any]:
+    """Everything the answer rests on, to be kept as JSON."""
+    return {
+        "settings": {"num_images": settings.num_images, "steps": settings.steps, "seed": settings.seed},
+        "controls": {name: card.metrics() for name, card in controls.items()},
+        "tried": [
+            {"network": network, "regularisation": column, "changes": dict(each.changes), **each.card.metrics()}
+            for network, columns in tried.items()
+            for column, every in columns.items()
+            for each in every
+        ],
+        "cells": [
+            {
+                "network": network,
+                "regularisation": column,
+                "start": start,
+                "changes": dict(chosen[network, column]),
+                "images": len(cell.images),
+                **cell.card.metrics(),
+            }
+            for (network, column, start), cell in cells.items()
+        ],
+    }
+
+
+def of_answer(table: str, controls: Mapping[str, Scorecard]) -> str:
+    checks = "\n".join(f"| {name} | {_with_interval(card.rate, *card.interval())} |" for name, card in controls.items())
+    return f"""\
+The reference report's open question: would stronger regularisation make the optimised images readable?
+
+Recognised, % (95 % interval): at least five of six judges that took no part name the target, and the image is no
+farther from real digits of that class than 95 % of held-out ones are. Diversity: mean distance between images of one
+class, as a share of that between real digits.
+
+{table}
+
+| control | recognised, % |
+|---|---|
+{checks}
+
+**What to look at**
+
+- `figures/answer.png`: ten digits from noise in each cell. `figures/readable_digits.png`: the best one.
+- `figures/recognised_against_diversity.png`: what one costs of the other.
+- `answer.json`: every number. `images.npz`: every image.
 """

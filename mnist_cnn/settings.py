@@ -20,6 +20,9 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 SCHEDULES = ("one_cycle", "constant")
 
 ROBUSTNESS = ("none", "noise", "l2")
+REGIMES = ("ordinary", "noise-trained", "robust", "readable")
+"""What a network was trained to withstand: nothing, noise, attacks, or attacks with doubt off the digits' manifold."""
+
 PANEL_A, PANEL_B = "A", "B"
 """Two panels of judges: A serves whatever is chosen by a verdict, B says the last word, and nothing is chosen by it."""
 
@@ -41,6 +44,12 @@ _MODEL = text(
     "", "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the newest."
 )
 _DATASET = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
+
+
+def _regime(name: str) -> Any:
+    return text("", f"URI of a network of the regime {name}; else the newest of them.")
+
+
 _RUN_NAME = text("", "Name of the run in MLflow; else it is named after what it does.")
 
 
@@ -126,6 +135,13 @@ class TrainSettings(Settings):
     seed: int = number(0, "Seed of weights, order of images and all else that is drawn.", minimum=0, maximum=2**31 - 1)
     resume: str = text("", "Id of an interrupted run: go on from its last finished epoch, with its settings.")
     run_name: str = _RUN_NAME
+
+    @property
+    def regime(self) -> str:
+        """One of `REGIMES`."""
+        if self.robustness == "l2":
+            return "readable" if self.off_manifold else "robust"
+        return "noise-trained" if self.robustness == "noise" else "ordinary"
 
 
 @dataclass(frozen=True)
@@ -277,7 +293,26 @@ class ExperimentsSettings(AscentSettings, _Searches, _Experiments):
     PROGRAM: ClassVar[str] = "experiments"
 
 
+@dataclass(frozen=True)
+class AnswerSettings(Settings):
+    """Does regularisation make the images readable? A table: networks x regularisations x starts, with proof."""
+
+    PROGRAM: ClassVar[str] = "answer"
+
+    ordinary: str = _regime("ordinary")
+    noise_trained: str = _regime("noise-trained")
+    robust: str = _regime("robust")
+    readable: str = _regime("readable")
+    num_images: int = number(50, "Searches for each digit in each cell of the table.", minimum=2, maximum=10_000)
+    tuning_images: int = number(20, "Searches for each digit in each setting that is tried.", minimum=2, maximum=10_000)
+    steps: int = number(200, "Steps of gradient descent on the pixels.", minimum=1, maximum=1_000_000)
+    dataset: str = _DATASET
+    seed: int = number(0, "Seed of all that is drawn.", minimum=0, maximum=2**31 - 1)
+    run_name: str = _RUN_NAME
+
+
 ENTRY_POINTS: dict[str, type[Settings]] = {
-    cls.PROGRAM: cls for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings)
+    cls.PROGRAM: cls
+    for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AnswerSettings)
 }
 """Settings of each entry point of MLproject, by its name."""

@@ -62,6 +62,14 @@ INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
 
 
+HOW_TO_TRAIN = {
+    "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002",
+    "noise-trained": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P robustness=noise",
+    "robust": "-P preset=readable -P off_manifold=0",
+    "readable": "-P preset=readable",
+}
+
+
 class TrackingError(SettingError):
     """A run, model or store that was asked for cannot be used; the message says which and why."""
 
@@ -393,15 +401,21 @@ def _save_keras_model(path: str, validate_serving_input: bool, **arguments: Any)
     mlflow.keras.save_model(path=path, **arguments)
 
 
-def resolve_model(uri: str) -> LoggedModel:
-    """A model from a `runs:/` or `models:/` URI, or the newest that was trained if `uri` is empty.
+def resolve_model(uri: str, regime: str = "") -> LoggedModel:
+    """A model from a `runs:/` or `models:/` URI, or the newest that was trained (in a regime) if `uri` is empty.
 
     Raises `TrackingError` if there is none.
     """
     _quiet_logs()
     store = mlflow.get_tracking_uri()
     if not uri:
-        whole = _logged_models(f"tags.{KIND_TAG} = 'train'")
+        of_regime = f" AND tags.regime = '{regime}'" if regime else ""
+        whole = _logged_models(f"tags.{KIND_TAG} = 'train'{of_regime}")
+        if not whole and regime:
+            raise TrackingError(
+                f"`{regime.replace('-', '_')}` was not given and {store} holds no such network; "
+                f"run `mlflow run . -e train {HOW_TO_TRAIN[regime]}` first."
+            )
         if not whole:
             raise TrackingError(
                 f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."

@@ -83,7 +83,9 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
         test = dataset.load_test(settings.dataset)
         scores = evaluation.evaluate(network, test)
         run.log_data(test, "testing")
-        model = run.log_model(network, test.images[:2], {"kind": "train", "network": settings.network})
+        model = run.log_model(
+            network, test.images[:2], {"kind": "train", "network": settings.network, "regime": settings.regime}
+        )
         run.log_metrics({"training_seconds": result.seconds}, settings.epochs, model=model, data=data.train)
         run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
         robust = None

@@ -20,7 +20,7 @@ FLOORS = [
     {"evaluation", "scorecard", "objectives", "penalties", "starts", "neighbours"},
     {"adversary", "ascent"},
     {"training"},
-    {"checkpoints", "judges"},
+    {"checkpoints", "judges", "answer"},
     {"tracking", "figures", "notes", "progress"},
 ]
 DOORS = {"mlflow": {"tracking", "aftermath"}, "matplotlib": {"figures"}}

@@ -1,0 +1,179 @@
+"""The report's question, whether stronger regularisation makes its images readable, as a table that can be printed.
+
+Networks x regularisations x starts. What may be chosen is chosen for each network on pure noise by the panel of judges
+that is there for it; the cells of the table are then searched from other seeds and judged by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_cnn import scorecard
+from mnist_cnn.dataset import NUM_CLASSES, LabelledImages
+from mnist_cnn.input_optimization import ascent, starts
+from mnist_cnn.input_optimization.experiments import Wish, wishes
+from mnist_cnn.input_optimization.targets import parse as parse_targets
+from mnist_cnn.randomness import derive_seed
+from mnist_cnn.scorecard import RealDigits, Scorecard
+from mnist_cnn.settings import AnswerSettings, AscentSettings
+
+SIGMA = 0.3
+"""Of the noise on a noisy digit: the report's."""
+
+ENOUGH_DIVERSITY = 0.5
+"""The mean distance between images of a class, as a share of that between real digits, that is asked for."""
+
+MARGIN = 0.02
+"""What is chosen must be so much more diverse than asked for, since it is judged again on other noise."""
+
+REPORTS: list[dict[str, float]] = [{"l2_weight": 1e-4}]
+L2 = [{"l2_weight": weight} for weight in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)]
+OTHERS = [
+    {"l2_weight": l2, "temperature": temperature, "pose": pose, "feature_weight": feature}
+    for l2, temperature, pose, feature in (
+        (1.0e-2, 4, 0.0, 0.0),
+        (1.5e-2, 4, 0.7, 0.0),
+        (1.5e-2, 4, 0.0, 0.2),
+        (2.0e-2, 4, 0.6, 0.1),
+        (2.0e-2, 4, 0.6, 0.2),
+        (2.0e-2, 4, 0.7, 0.3),
+        (1.5e-2, 4, 0.5, 0.2),
+        (1.5e-2, 4, 0.6, 0.2),
+        (1.5e-2, 4, 0.7, 0.2),
+        (1.5e-2, 4, 0.5, 0.3),
+        (1.5e-2, 3, 0.7, 0.2),
+        (1.5e-2, 2, 0.8, 0.2),
+        (1.0e-2, 4, 0.5, 0.1),
+    )
+]
+REGULARISATIONS: dict[str, list[dict[str, float]]] = {
+    "report L2": REPORTS,
+    "tuned L2": L2,
+    "tuned L2 and others": OTHERS,
+}
+"""What each column may choose from. The others: a temperature, a pose, a random feature direction."""
+
+Judges = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
+"""Images (n, height, width, channels) -> each judge's probabilities (n, k), by its name."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """n searches from one kind of start, with what came out and how it is judged. images: (n, 28, 28, 1)."""
+
+    start: str
+    images: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    card: Scorecard
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting tried on noise, and its score by the panel that may choose."""
+
+    changes: Mapping[str, float]
+    card: Scorecard
+
+    @property
+    def merit(self) -> float:
+        """Recognised rate, and up to 1 for the diversity that is asked for: neither is worth anything alone."""
+        diversity = self.card.metrics().get("diversity", 0.0)
+        return self.card.rate + min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
+
+
+def wishes_from(start: str) -> tuple[Wish, ...]:
+    """Every digit from noise, from a noisy digit of its own class, or from digits of each other class."""
+    if start != "digit":
+        return wishes("all", start)
+    return tuple(
+        Wish(target, start, source)
+        for target in parse_targets("all")
+        for source in range(NUM_CLASSES)
+        if source != target.main_class
+    )
+
+
+def search(
+    network: keras.Model,
+    start: str,
+    changes: Mapping[str, float],
+    settings: AnswerSettings,
+    data: LabelledImages,
+    judges: Judges,
+    real: RealDigits,
+) -> Searched:
+    """At least `settings.num_images` searches for each digit, scored. data: where starts are drawn from."""
+    asked = wishes_from(start)
+    each = -(-settings.num_images * NUM_CLASSES // len(asked))
+    panel = starts.draw(asked, each, settings.seed, data, NUM_CLASSES, SIGMA)
+    steps = settings.steps
+    how = AscentSettings(steps=steps, snapshot_every=steps, seed=panel.seeds, **changes)  # type: ignore[arg-type]
+    images = ascent.ascend(network, panel.starts.images, panel.targets, how).final
+    card = scorecard.score(
+        images,
+        panel.targets,
+        judges(images),
+        real,
+        starts=panel.starts.images,
+        start_labels=panel.starts.labels,
+    )
+    return Searched(start, images, panel.targets, card)
+
+
+def tune(
+    network: keras.Model,
+    choices: Sequence[Mapping[str, float]],
+    settings: AnswerSettings,
+    data: LabelledImages,
+    judges: Judges,
+    real: RealDigits,
+) -> Iterator[Tried]:
+    """Try each choice on pure noise, `settings.tuning_images` for each digit, from seeds the table does not use."""
+    own = replace(settings, num_images=settings.tuning_images, seed=derive_seed(settings.seed, "tuning"))
+    for changes in choices:
+        yield Tried(changes, search(network, "noise", changes, own, data, judges, real).card)
+
+
+def best(tried: Sequence[Tried]) -> Tried:
+    return max(tried, key=lambda each: each.merit)
+
+
+def controls(
+    train: LabelledImages, held_out: LabelledImages, network: keras.Model, judges: Judges, real: RealDigits, count: int
+) -> dict[str, Scorecard]:
+    """What the score says where the answer is known, on `count` held-out digits of each class.
+
+    Real digits of the target's class, the same blurred, class means, real digits of another class, digits that
+    `network` takes for another class (L2 attack; that class is the target), uniform noise, nothing.
+    """
+    from mnist_cnn import adversary
+
+    chosen = np.concatenate([np.flatnonzero(held_out.labels == number)[:count] for number in range(NUM_CLASSES)])
+    images, labels = held_out.images[chosen], held_out.labels[chosen].astype(np.int64)
+    own, other = np.eye(NUM_CLASSES, dtype=np.float32)[labels], np.eye(NUM_CLASSES, dtype=np.float32)[(labels + 1) % 10]
+    means = np.stack([train.images[train.labels == number].mean(axis=0) for number in range(NUM_CLASSES)])
+    blurred = scorecard.features(images).reshape(images.shape)
+    attacked = adversary.aim(network, images, other, radius=2.0)
+    noise = np.random.default_rng(0).random(images.shape, np.float32)
+    shown: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
+        "real digits": (images, own),
+        "blurred real digits": (blurred, own),
+        "class means": (means[labels], own),
+        "real digits of another class": (images, other),
+        "adversarial digits, as the attack's target": (attacked, other),
+        "uniform noise": (noise, own),
+        "blank": (np.zeros_like(images), own),
+    }
+    return {name: scorecard.score(each, targets, judges(each), real) for name, (each, targets) in shown.items()}
+
+
+def described(changes: Mapping[str, float]) -> str:
+    """`L2 0.015, temperature 4, pose 0.7, direction 0.2`."""
+    words = {"l2_weight": "L2", "temperature": "temperature", "pose": "pose", "feature_weight": "direction"}
+    return ", ".join(f"{words[name]} {value:g}" for name, value in changes.items() if value)

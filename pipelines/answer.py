@@ -1,0 +1,83 @@
+"""Does regularisation make the images readable? Networks x regularisations x starts, and a panel kept to judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_cnn import dataset
+from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AnswerSettings
+from pipelines import enter
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = AnswerSettings.from_command_line(argv)
+    data = dataset.split(dataset.load_train(settings.dataset))
+    from mnist_cnn import tracking
+
+    given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
+    models = {name: tracking.resolve_model(uri, regime=name) for name, uri in zip(REGIMES, given, strict=True)}
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    from mnist_cnn import answer, figures, notes, scorecard
+    from pipelines import judges
+
+    with tracking.tracked_run("answer", name=settings.run_name) as run:
+        run.suggest_name("answer")
+        used = {f"model_id.{name}": model.model_id for name, model in models.items()}
+        run.log_settings(settings, {"digest": data.validation.digest, **used})
+        run.set_tags({**hardware.describe(device), **used})
+        for model in models.values():
+            run.log_used_model(model)
+        print(f"Run {run.name} ({run.run_id}) on {device}")
+        real = scorecard.RealDigits.of(data.train, data.validation)
+        choosing, proving = (_judges(judges.panel(name, data)) for name in (PANEL_A, PANEL_B))
+
+        networks = {name: tracking.load_model(model) for name, model in models.items()}
+        test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
+        checks = answer.controls(data.train, test, networks["ordinary"], proving, real, settings.num_images)
+        for name, card in checks.items():
+            print(f"Control, {name}: recognised {card.rate:.1%}", flush=True)
+        run.log_json({name: card.metrics() for name, card in checks.items()}, "controls.json")
+
+        tried: dict[str, dict[str, list[answer.Tried]]] = {name: {} for name in networks}
+        cells: dict[tuple[str, str, str], answer.Searched] = {}
+        chosen: dict[tuple[str, str], Mapping[str, float]] = {}
+        for name, network in networks.items():
+            for column, choices in answer.REGULARISATIONS.items():
+                if len(choices) > 1:
+                    tried[name][column] = []
+                    for each in answer.tune(network, choices, settings, data.validation, choosing, real):
+                        tried[name][column].append(each)
+                        print(f"  tried on {name}: {answer.described(each.changes)}: {notes.score_line(each.card)}")
+                chosen[name, column] = answer.best(tried[name][column]).changes if len(choices) > 1 else choices[0]
+                for start in STARTS:
+                    cell = answer.search(network, start, chosen[name, column], settings, data.validation, proving, real)
+                    cells[name, column, start] = cell
+                    run.log_metrics(notes.cell_metrics(name, column, cell))
+                    print(f"{name}, {column}, from {start}: {notes.score_line(cell.card)}", flush=True)
+                run.log_json(notes.answer_values(settings, chosen, cells, tried, checks), "answer.json")
+        table = notes.answer_table(chosen, cells)
+        run.log_text(table, "answer.md")
+        run.log_figure(figures.answer_strip(cells), "figures/answer.png")
+        run.log_figure(figures.answer_curve(tried, cells), "figures/recognised_against_diversity.png")
+        best = cells["readable", "tuned L2 and others", "noise"]
+        run.log_figure(figures.digits(best), "figures/readable_digits.png")
+        run.log_arrays(
+            {f"{name}-{column}-{start}": np.round(255 * cell.images).astype(np.uint8)
+             for (name, column, start), cell in cells.items()}, "images.npz",
+        )  # fmt: skip
+        run.describe(notes.of_answer(table, checks))
+
+    print(f"\n{table}\n{tracking.signpost(run)}")
+
+
+def _judges(panel: Any) -> Any:
+    return lambda images: dict(zip(panel.judges, panel.predict(images), strict=True))
+
+
+if __name__ == "__main__":
+    enter(main, "answer")
