@@ -119,7 +119,11 @@ class Panel:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (judges, n, 10) float32 of images (n, 28, 28, 1) float32 in [0, 1]."""
-        return np.stack([judge.predict(images) for judge in self.judges.values()])
+        return np.stack(list(self.opinions(images).values()))
+
+    def opinions(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The same by kind: each judge's (n, 10)."""
+        return {kind: judge.predict(images) for kind, judge in self.judges.items()}
 
 
 def half(data: LabelledImages, panel: str) -> LabelledImages:

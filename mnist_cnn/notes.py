@@ -117,25 +117,27 @@ Look at `figures/most_wrong.png` first.
 """
 
 
-def ascent_table(result: AscentResult, panel: Panel) -> str:
-    """A line for each wish: how sure the network is of the last images, as a Markdown table."""
+def ascent_table(result: AscentResult, panel: Panel, card: Scorecard) -> str:
+    """A line for each wish: how sure the network is of the last images, and what judges see, as a Markdown table."""
     labels = np.array([wish.label for wish in panel.wishes])
     lines = [
-        "| start → target | searches | first choices | probability of the target | KL divergence, nats | loss |",
-        "|---|---|---|---|---|---|",
+        "| start → target | searches | first choices | recognised | probability of the target | KL divergence, nats "
+        "| loss |",
+        "|---|---|---|---|---|---|---|",
     ]
     for label in dict.fromkeys(labels):
         own = labels == label
         sure = result.target_probabilities[-1, own]
         hits = result.targets[own, result.probabilities[-1, own].argmax(axis=1)] > 0
         lines.append(
-            f"| {label} | {own.sum()} | {hits.sum()} | {np.median(sure):.3f} ({sure.min():.3f} to {sure.max():.3f}) "
+            f"| {label} | {own.sum()} | {hits.sum()} | {card.recognised[own].sum() if card.single[own].all() else '–'} "
+            f"| {np.median(sure):.3f} ({sure.min():.3f} to {sure.max():.3f}) "
             f"| {np.median(result.kl_divergences[-1, own]):.3g} | {np.median(result.losses[-1, own]):.3g} |"
         )
     return "\n".join(lines)
 
 
-def searches(result: AscentResult, panel: Panel, neighbours: Neighbours) -> dict[str, list[Any]]:
+def searches(result: AscentResult, panel: Panel, neighbours: Neighbours, card: Scorecard) -> dict[str, list[Any]]:
     """A line for each search, as columns."""
     last = result.probabilities[-1]
     return {
@@ -155,6 +157,10 @@ def searches(result: AscentResult, panel: Panel, neighbours: Neighbours) -> dict
         "first_choice_probability": _rounded(last.max(axis=1)),
         "best_step": result.best_steps.tolist(),
         "best_loss": _rounded(result.best_losses),
+        "recognised": card.recognised.tolist(),
+        **{f"judge_{kind}": choices.tolist() for kind, choices in zip(card.judges, card.choices, strict=True)},
+        "distance_to_class": _rounded(card.distances),
+        "distance_allowed": _rounded(card.limits),
         "nearest_digit": neighbours.labels.tolist(),
         "nearest_image": neighbours.indices.tolist(),
         "nearest_distance": _rounded(neighbours.distances),
@@ -167,12 +173,17 @@ def _rounded(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def of_optimization(model_uri: str, settings: AscentSettings, result: AscentResult, panel: Panel) -> str:
+def of_optimization(
+    model_uri: str, settings: AscentSettings, result: AscentResult, panel: Panel, card: Scorecard
+) -> str:
     return f"""\
 Input images for `{model_uri}`, found by {settings.steps:,} steps of gradient descent on the pixels \
 (objective `{settings.objective}`; medians over searches, lowest to highest in brackets).
 
-{ascent_table(result, panel)}
+{ascent_table(result, panel, card)}
+
+Recognised: at least five of six judges that took no part name the target, and the image is no farther from real \
+digits of that class than 95 % of held-out ones are.
 
 **What to look at**
 
@@ -186,11 +197,11 @@ above a card's picture: scroll inside it, or switch off *Show run parameters* (�
 """
 
 
-def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult, Panel]]) -> str:
+def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult, Panel, Scorecard]]) -> str:
     parts = [
         f"### {experiment.number}. {experiment.title}\n\nThe report saw: {experiment.finding}.\n\n"
-        f"{ascent_table(result, panel)}"
-        for experiment, result, panel in finished
+        f"{ascent_table(result, panel, card)}"
+        for experiment, result, panel, card in finished
     ]
     return (
         f"The reference report's input-optimisation experiments on `{model_uri}`; a child run holds each one's "

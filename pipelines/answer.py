@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         real = scorecard.RealDigits.of(data.train, data.validation)
-        choosing, proving = (_judges(judges.panel(name, data)) for name in (PANEL_A, PANEL_B))
+        choosing, proving = (judges.panel(name, data).opinions for name in (PANEL_A, PANEL_B))
 
         networks = {name: tracking.load_model(model) for name, model in models.items()}
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
@@ -73,10 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.describe(notes.of_answer(table, checks))
 
     print(f"\n{table}\n{tracking.signpost(run)}")
-
-
-def _judges(panel: Any) -> Any:
-    return lambda images: dict(zip(panel.judges, panel.predict(images), strict=True))
 
 
 if __name__ == "__main__":

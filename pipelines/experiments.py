@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mnist_cnn import dataset
 from mnist_cnn.input_optimization import experiments
-from mnist_cnn.settings import ExperimentsSettings
-from pipelines import enter
+from mnist_cnn.settings import PANEL_A, ExperimentsSettings
+from pipelines import enter, judges
 from pipelines.optimize import search
 
 
@@ -32,17 +32,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
         network = tracking.load_model(model)
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
+        score = judges.scorer(PANEL_A, data)
         for experiment in chosen:
             print(f"\n{experiment.number}. {experiment.title}", flush=True)
             title = f"{experiment.number}. {experiment.title}"
             with tracking.tracked_run("experiment", name=title, child=True) as child:
                 child.log_settings(settings, {"experiment": experiment.number, "model_id": model.model_id})
                 child.log_used_model(model)
-                result, panel, strip = search(child, network, experiment.wishes, settings, data, title)
-                child.describe(notes.of_optimization(model.uri, settings, result, panel))
-            run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
-            print(notes.ascent_table(result, panel))
-            finished.append((experiment, result, panel))
+                found = search(child, network, experiment.wishes, settings, data, score, title)
+                child.describe(notes.of_optimization(model.uri, settings, found.result, found.panel, found.card))
+            run.log_figure(found.strip, f"figures/experiment_{experiment.number}.png")
+            print(notes.ascent_table(found.result, found.panel, found.card))
+            finished.append((experiment, found.result, found.panel, found.card))
         run.describe(notes.of_experiments(model.uri, finished))
 
     print(tracking.signpost(run, model))

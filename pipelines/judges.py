@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mnist_cnn import dataset
 from mnist_cnn.settings import PANELS, JudgesSettings
@@ -13,6 +13,7 @@ from pipelines import enter
 if TYPE_CHECKING:
     from mnist_cnn import tracking
     from mnist_cnn.judges import Panel, Trained
+    from mnist_cnn.scorecard import Scorecard
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,6 +71,19 @@ def panel(name: str, data: dataset.Split, seed: int = 0) -> Panel:
         run.describe(notes.of_judges(trained, []))
     print(f"Panel {name} of judges: trained in {time.perf_counter() - start:.0f} s.", flush=True)
     return judges.Panel(name, {each.judge.kind: each.judge for each in trained})
+
+
+def scorer(name: str, data: dataset.Split) -> Callable[..., Scorecard]:
+    """A function that scores images and targets (see `scorecard.score`) by a panel and by the real digits of `data`."""
+    from mnist_cnn import scorecard
+
+    judging = panel(name, data)
+    real = scorecard.RealDigits.of(data.train, data.validation)
+
+    def score(images: Any, targets: Any, **starts: Any) -> Scorecard:
+        return scorecard.score(images, targets, judging.opinions(images), real, **starts)
+
+    return score
 
 
 def _log_circumstances(run: tracking.TrackedRun, settings: JudgesSettings, data: dataset.Split, device: str) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mnist_cnn import dataset
 from mnist_cnn.input_optimization import experiments
-from mnist_cnn.settings import ExperimentsSettings, OptimizeSettings
-from pipelines import enter
+from mnist_cnn.settings import PANEL_A, ExperimentsSettings, OptimizeSettings
+from pipelines import enter, judges
 
 if TYPE_CHECKING:
     from mnist_cnn import tracking
     from mnist_cnn.input_optimization.ascent import AscentResult
     from mnist_cnn.input_optimization.starts import Panel
+    from mnist_cnn.scorecard import Scorecard
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,10 +38,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
         network = tracking.load_model(model)
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
-        result, panel, _ = search(run, network, wishes, settings, data, "Search")
-        run.describe(notes.of_optimization(model.uri, settings, result, panel))
+        score = judges.scorer(PANEL_A, data)
+        found = search(run, network, wishes, settings, data, score, "Search")
+        run.describe(notes.of_optimization(model.uri, settings, found.result, found.panel, found.card))
 
-    print(f"\n{notes.ascent_table(result, panel)}\n{tracking.signpost(run, model)}")
+    print(f"\n{notes.ascent_table(found.result, found.panel, found.card)}\n{tracking.signpost(run, model)}")
+
+
+class Found(NamedTuple):
+    """What a set of searches came to: the result, the panel of starts and targets, the score, the film strip."""
+
+    result: AscentResult
+    panel: Panel
+    card: Scorecard
+    strip: Any
 
 
 def search(
@@ -49,9 +60,10 @@ def search(
     wishes: Sequence[experiments.Wish],
     settings: OptimizeSettings | ExperimentsSettings,
     data: dataset.Split,
+    score: Callable[..., Scorecard],
     title: str,
-) -> tuple[AscentResult, Panel, Any]:
-    """Run the searches, log all about them to `run`, and give their film strip as well.
+) -> Found:
+    """Run the searches, score them, and log all about them to `run`.
 
     Starts are drawn from the images that did not train.
     """
@@ -69,6 +81,9 @@ def search(
 
     for snapshot, step in enumerate(result.steps):
         run.log_metrics(result.metrics(snapshot), int(step))
+    origin = {"starts": panel.starts.images, "start_labels": panel.starts.labels}
+    card = score(result.final, panel.targets, **origin)
+    run.log_metrics(card.metrics(), int(result.steps[-1]))
     nearest = neighbours.nearest(result.final, data.train)
     strip = figures.film_strip(result, panel, nearest, title)
     run.log_figure(strip, "figures/film_strip.png")
@@ -77,9 +92,9 @@ def search(
     for still in figures.timeline(result, panel):
         run.log_image(still.pixels, still.series, still.step)
     run.log_bytes(figures.animation(figures.frames(result, panel, title)), "animation.gif")
-    run.log_table(notes.searches(result, panel, nearest), "searches.json")
+    run.log_table(notes.searches(result, panel, nearest, card), "searches.json")
     run.log_arrays({**vars(result), "starts": panel.starts.indices, "seeds": panel.seeds}, "arrays.npz")
-    return result, panel, strip
+    return Found(result, panel, card, strip)
 
 
 if __name__ == "__main__":
