@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -63,12 +65,30 @@ def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000)
 def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
     """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.float32)])
-    def forward(batch: tf.Tensor) -> tf.Tensor:
-        return network(batch, training=False)
-
-    parts = [forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)]
+    parts = [
+        _forward(network, images.shape[1:])(images[i : i + batch_size]).numpy()
+        for i in range(0, len(images), batch_size)
+    ]
     return np.concatenate(parts)
+
+
+_FORWARDS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
+
+
+def _forward(network: keras.Model, shape: tuple[int, ...]) -> Any:
+    """The network's compiled forward pass, kept for as long as the network: tracing takes a good part of a second."""
+    compiled = _FORWARDS.setdefault(network, {})
+    if shape not in compiled:
+        kept = weakref.ref(network)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32)])
+        def forward(batch: Any) -> Any:
+            alive = kept()
+            assert alive is not None
+            return alive(batch, training=False)
+
+        compiled[shape] = forward
+    return compiled[shape]
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
