@@ -637,6 +637,8 @@ def _end_with_parent() -> None:
 
 def _quiet_logs() -> None:
     """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
+    # A bar for each file, gone before it can be read; who wants it sets the variable.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs each error of the database with its traceback, and raises it all the same.
