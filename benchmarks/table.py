@@ -138,6 +138,58 @@ def experiments() -> str:
     )
 
 
+STARTS = {"noise": "from noise", "noisy_digit": "from a noisy digit", "digit": "conversion"}
+
+
+def percent(values: dict[str, float], name: str = "recognised_rate") -> str:
+    share, low, high = (100 * values[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{share:.1f} ({low:.1f} to {high:.1f})"
+
+
+def changed(changes: dict[str, float]) -> str:
+    words = {"l2_weight": "L2", "temperature": "temperature", "pose": "pose", "feature_weight": "direction"}
+    return ", ".join(f"{words[name]} {value:g}" for name, value in changes.items() if value)
+
+
+def answer() -> str:
+    """The table of networks, regularisations and starts, what each ingredient adds, and the controls."""
+    results = load("answer")
+    rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for cell in results["cells"]:
+        rows.setdefault((cell["network"], cell["regularisation"]), {})[cell["start"]] = cell
+    lines = [
+        f"| network | regularisation | {' | '.join(STARTS.values())} | diversity from noise |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (network, column), cells in rows.items():
+        rates = " | ".join(percent(cells[start]) for start in STARTS)
+        lines.append(
+            f"| {network} | {column}: {changed(cells['noise']['changes'])} | {rates} "
+            f"| {cells['noise']['diversity']:.2f} |"
+        )
+    ingredients = ["| on the readable network | recognised, % | diversity | least diverse class |", "|---|---|---|---|"]
+    for each in results["tried"]:
+        if each["network"] == "readable":
+            ingredients.append(
+                f"| {changed(each['changes'])} | {percent(each)} | {each['diversity']:.2f} "
+                f"| {each['least_diversity']:.2f} |"
+            )
+    controls = ["| control | recognised, % | diversity |", "|---|---|---|"]
+    for name, values in results["controls"].items():
+        controls.append(f"| {name} | {percent(values)} | {values['diversity']:.2f} |")
+    return "\n\n".join(
+        [
+            "Recognised, % (95 % interval), by panel B; "
+            f"{results['settings']['num_images']} images and more for each digit in each cell:",
+            "\n".join(lines),
+            "What each ingredient adds, by panel A, from pure noise (this is where the settings above were chosen):",
+            "\n".join(ingredients),
+            "The score where the answer is known, by panel B, on real test digits and what was made of them:",
+            "\n".join(controls),
+        ]
+    )
+
+
 def section() -> str:
     """Everything between the README's two marks."""
     return f"""\
@@ -166,8 +218,20 @@ one image at a time. tf-keras-vis 0.8.7 is given the same network without its ji
 {logging_cost()}"""
 
 
+def between_marks(text: str) -> dict[str, str]:
+    """The README's two measured parts, as they stand in it."""
+    return {name: text.split(start, 1)[1].split(end, 1)[0] for name, (start, end, _) in PARTS.items()}
+
+
+PARTS = {
+    "results": (START, END, section),
+    "answer": ("<!-- answer: benchmarks/results/answer.json -->\n", "\n<!-- end of answer -->", answer),
+}
+"""What is written into the README: the marks before and after, and what makes the text."""
+
 if __name__ == "__main__":
-    before, rest = README.read_text().split(START, 1)
-    after = rest.split(END, 1)[1]
-    README.write_text(before + START + section() + END + after)
-    print(section())
+    text = README.read_text()
+    for start, end, make in PARTS.values():
+        before, rest = text.split(start, 1)
+        text = before + start + make() + end + rest.split(end, 1)[1]
+    README.write_text(text)

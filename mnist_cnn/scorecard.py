@@ -64,7 +64,9 @@ class RealDigits:
         """data: what is compared with. held_out: other real digits, which say how far a real one may be."""
         real, labels = features(data.images), data.labels.astype(np.int64)
         near = nearest_distances(features(held_out.images), held_out.labels, real, labels)
-        limits = [np.percentile(near[held_out.labels == number], PERCENTILE) for number in range(num_classes)]
+        of_class = [near[held_out.labels == number] for number in range(num_classes)]
+        # A class that no real digit is of has no limit, and nothing is near it.
+        limits = [np.percentile(each, PERCENTILE) if len(each) else math.nan for each in of_class]
         spreads = [mean_distance(real[labels == number]) for number in range(num_classes)]
         return cls(real, labels, np.array(limits), np.array(spreads))
 
@@ -240,16 +242,19 @@ def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], 
         [
             real.features[random.choice(np.flatnonzero(real.labels == number), int((classes == number).sum()))]
             for number in np.unique(classes)
+            if (real.labels == number).any()
         ]
+        or [vectors[:0]]
     )
+    if len(others) < 2:
+        return math.nan
     scale = float(real.features.std())
     x, y = (each.astype(np.float64) / scale for each in (vectors, others))
 
     def kernel(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
         return (a @ b.T / a.shape[1] + 1) ** 3
 
-    n = len(x)
-    own = [(table.sum() - np.trace(table)) / (n * (n - 1)) for table in (kernel(x, x), kernel(y, y))]
+    own = [(t.sum() - np.trace(t)) / (len(t) * (len(t) - 1)) for t in (kernel(x, x), kernel(y, y))]
     return float(own[0] + own[1] - 2 * kernel(x, y).mean())
 
 

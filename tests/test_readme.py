@@ -12,7 +12,8 @@ README = (PROJECT / "README.md").read_text()
 
 def test_the_readmes_results_are_the_measured_ones() -> None:
     """`python -m benchmarks.table` writes what belongs between the marks."""
-    assert README.split(table.START, 1)[1].split(table.END, 1)[0] == table.section()
+    for name, text in table.between_marks(README).items():
+        assert text == table.PARTS[name][2](), name
 
 
 def test_every_command_in_the_readme_names_settings_that_exist() -> None:

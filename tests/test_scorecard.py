@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -139,3 +140,17 @@ def test_a_conversion_is_asked_what_is_left_of_its_source_and_how_far_it_went(da
     card = scorecard.score(images, one_hot([7, 7, 7]), opinions, real, **starts)
     np.testing.assert_allclose(card.source_probabilities, [0.1, np.nan, np.nan])
     np.testing.assert_allclose(card.moved, np.sqrt((images**2).sum(axis=(1, 2, 3))), rtol=1e-5)
+
+
+def test_a_class_without_real_digits_is_never_recognised_and_nothing_breaks(data) -> None:
+    def without(images: dataset.LabelledImages) -> dataset.LabelledImages:
+        kept = images.labels != 4
+        return dataclasses.replace(images, images=images.images[kept], labels=images.labels[kept])
+
+    real = RealDigits.of(without(data.train), without(data.validation))
+    labels = np.array([4, 4, 5, 5])
+    shown = np.stack([data.train.images[data.train.labels == number][i] for i, number in enumerate(labels)])
+    card = scorecard.score(shown, one_hot(labels), unanimous(labels), real)
+    assert card.recognised.tolist() == [False, False, True, True]
+    only = scorecard.score(shown[:2], one_hot(labels[:2]), unanimous(labels[:2]), real)
+    assert only.rate == 0 and "kernel_distance" not in only.metrics() and "diversity" not in only.metrics()

@@ -40,7 +40,7 @@ def searched(store: Path, small_dataset: Path, model: str) -> mlflow.entities.Ru
         patch.chdir(store)
         words = ["--targets", "2+3,7", "--start", "digit", "--start_class", "5", "--tv_weight", "0.001"]
         optimize.main([*words, *SHORT, "--model", model, "--dataset", str(small_dataset)])
-        return mlflow.MlflowClient().search_runs(["0"], max_results=1)[0]
+        return mlflow.MlflowClient().search_runs(["0"], "tags.kind = 'optimize'", max_results=1)[0]
 
 
 def local(run: mlflow.entities.Run, path: str) -> Path:
@@ -97,6 +97,20 @@ def test_a_table_has_a_line_for_each_search(searched) -> None:
     distance = np.sqrt(((train_images.images - arrays["snapshots"][-1, 0]) ** 2).sum(axis=(1, 2, 3)))
     assert lines[0]["nearest_image"] == distance.argmin()
     assert lines[0]["nearest_digit"] == train_images.labels[distance.argmin()]
+
+
+def test_a_search_is_scored_by_judges_of_panel_a(client, searched) -> None:
+    metrics = searched.data.metrics
+    assert {"recognised_rate", "diversity", "kernel_distance", "judges_divergence", "agreement/knn"} <= set(metrics)
+    assert metrics["recognised_rate_low"] <= metrics["recognised_rate"] <= metrics["recognised_rate_high"]
+    table = json.loads(local(searched, "searches.json").read_text())
+    lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    arrays = np.load(local(searched, "arrays.npz"))
+    panel = tracking.find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest)
+    assert panel is not None
+    for kind, opinions in panel.opinions(arrays["snapshots"][-1]).items():
+        assert [line[f"judge_{kind}"] for line in lines] == opinions.argmax(axis=1).tolist()
+    assert not any(line["recognised"] for line in lines[:2])  # mixes have no class
 
 
 def lines_source(run: mlflow.entities.Run) -> str:

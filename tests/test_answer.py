@@ -1,0 +1,97 @@
+"""The answer's table: what it searches, what it chooses by, and that its controls come out in the right order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mnist_cnn import adversary, answer, dataset, judges, networks, scorecard, training
+from mnist_cnn.settings import AnswerSettings, TrainSettings
+
+SETTINGS = AnswerSettings(num_images=3, tuning_images=2, steps=3)
+
+
+@pytest.fixture(scope="module")
+def data() -> dataset.Split:
+    """6,000 images that train and 1,000 that validate."""
+    whole = dataset.load_train()
+
+    def part(begin: int, end: int) -> dataset.LabelledImages:
+        return dataset.LabelledImages(whole.images[begin:end], whole.labels[begin:end], "", whole.source, "part")
+
+    return dataset.Split(part(0, 6000), part(-1000, None))
+
+
+@pytest.fixture(scope="module")
+def real(data) -> scorecard.RealDigits:
+    return scorecard.RealDigits.of(data.train, data.validation)
+
+
+@pytest.fixture(scope="module")
+def network(data):
+    network = networks.build("compact", seed=0)
+    training.train(network, data, TrainSettings(epochs=2))
+    return network
+
+
+@pytest.fixture(scope="module")
+def quick_judges(data):
+    """The judges that train in a second."""
+    quick = [judges.train(kind, "A", data, seed=0).judge for kind in ("knn", "kernel", "subspace")]
+    return lambda images: {judge.kind: judge.predict(images) for judge in quick}
+
+
+def sure(images):
+    return {"sure": np.tile(np.eye(10)[[3]], (len(images), 1))}
+
+
+def test_a_cell_holds_every_digit_as_often_and_conversions_from_every_other(network, data, real) -> None:
+    for start, count in (("noise", 30), ("noisy_digit", 30), ("digit", 90)):
+        found = answer.search(network, start, {"l2_weight": 1e-3}, SETTINGS, data.validation, sure, real)
+        assert len(found.images) == count
+        assert np.bincount(found.targets.argmax(axis=1)).tolist() == [count // 10] * 10
+    wishes = answer.wishes_from("digit")
+    assert {(wish.start_class, wish.target.main_class) for wish in wishes} == {
+        (a, b) for a in range(10) for b in range(10) if a != b
+    }
+
+
+def test_tuning_asks_the_judges_it_is_given_and_other_noise_than_the_table(network, data, real) -> None:
+    seen = []
+
+    def spy(images):
+        seen.append(images)
+        return sure(images)
+
+    tried = list(answer.tune(network, answer.L2[:2], SETTINGS, data.validation, spy, real))
+    assert [each.changes for each in tried] == answer.L2[:2] and len(seen) == 2
+    found = answer.search(network, "noise", answer.L2[0], SETTINGS, data.validation, sure, real)
+    assert not np.allclose(found.images[0], seen[0][0], atol=0.05)
+
+
+def test_neither_readable_alone_nor_different_alone_is_best() -> None:
+    def tried(name, rate, diversity):
+        card = type("Card", (), {"rate": rate, "metrics": lambda self: {"diversity": diversity}})()
+        return answer.Tried({"l2_weight": name}, card)
+
+    every = [tried(1, 1.0, 0.0), tried(2, 0.0, 1.0), tried(3, 0.97, 0.55), tried(4, 0.99, 0.3)]
+    assert answer.best(every).changes == {"l2_weight": 3}
+
+
+def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data) -> None:
+    images, labels = data.validation.images[:50], data.validation.labels[:50]
+    targets = np.eye(10, dtype=np.float32)[(labels + 1) % 10]
+    attacked = adversary.aim(network, images, targets, radius=2.0)
+    assert (network(attacked).numpy().argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.9
+    assert np.sqrt(((attacked - images) ** 2).sum(axis=(1, 2, 3))).max() <= 2.0 + 1e-4
+
+
+def test_controls_come_out_in_the_right_order(network, data, real, quick_judges) -> None:
+    cards = answer.controls(data.train, data.validation, network, quick_judges, real, count=20)
+    rates = {name: card.rate for name, card in cards.items()}
+    assert rates["real digits"] > 0.8 and rates["blurred real digits"] > 0.5
+    assert rates["class means"] > 0.5  # recognised, but ...
+    assert np.nanmax(cards["class means"].diversity) < 1e-3 < 0.5 < np.nanmin(cards["real digits"].diversity)
+    for name in ("real digits of another class", "uniform noise", "blank"):
+        assert rates[name] == 0, name
+    assert rates["adversarial digits, as the attack's target"] < 0.1
