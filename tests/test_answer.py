@@ -13,13 +13,13 @@ SETTINGS = AnswerSettings(num_images=3, tuning_images=2, steps=3)
 
 @pytest.fixture(scope="module")
 def data() -> dataset.Split:
-    """6,000 images that train and 1,000 that validate."""
+    """3,000 images that train and 500 that validate."""
     whole = dataset.load_train()
 
     def part(begin: int, end: int) -> dataset.LabelledImages:
         return dataset.LabelledImages(whole.images[begin:end], whole.labels[begin:end], "", whole.source, "part")
 
-    return dataset.Split(part(0, 6000), part(-1000, None))
+    return dataset.Split(part(0, 3000), part(-500, None))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def real(data) -> scorecard.RealDigits:
 @pytest.fixture(scope="module")
 def network(data):
     network = networks.build("compact", seed=0)
-    training.train(network, data, TrainSettings(epochs=2))
+    training.train(network, data, TrainSettings(epochs=4))
     return network
 
 

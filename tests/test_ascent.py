@@ -225,7 +225,7 @@ def test_progress_ends_at_all_the_steps_of_all_the_images(compact, monkeypatch) 
 
 
 def test_the_budget_decides_how_many_images_share_a_batch() -> None:
-    loop = ascent._loop_for(networks.build("compact", 0), (28, 28, 1), (), AscentSettings())
+    loop = ascent._loop_for(networks.build("compact", 0), (28, 28, 1), (), AscentSettings(), False)
     assert loop.batch_size(100) == (ascent.LARGEST_BATCH, ascent.LANES)
     assert loop.batch_size(0.08) == (128, ascent.LANES)
     few, lanes = loop.batch_size(0.002)

@@ -73,7 +73,7 @@ def test_every_name_is_a_network_that_takes_other_images_and_classes() -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(SettingError, match="`network` must be one of compact, wide, report; got 'huge'"):
+    with pytest.raises(SettingError, match="`network` must be one of compact, wide, smooth, report; got 'huge'"):
         networks.build("huge", seed=0)
 
 
