@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn import scorecard
+from mnist_cnn import adversary, scorecard
 from mnist_cnn.dataset import NUM_CLASSES, LabelledImages
 from mnist_cnn.input_optimization import ascent, starts
 from mnist_cnn.input_optimization.experiments import Wish, wishes
@@ -76,9 +76,9 @@ class Tried:
 
     @property
     def merit(self) -> float:
-        """Recognised rate, and up to 1 for the diversity that is asked for: neither is worth anything alone."""
+        """Recognised rate times diversity, which counts up to what is asked for: neither is worth anything alone."""
         diversity = self.card.metrics().get("diversity", 0.0)
-        return self.card.rate + min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
+        return self.card.rate * min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
 
 
 def wishes_from(start: str) -> tuple[Wish, ...]:
@@ -146,11 +146,12 @@ def controls(
     Real digits of the target's class, the same blurred, class means, real digits of another class, digits that
     `network` takes for another class (L2 attack; that class is the target), uniform noise, nothing.
     """
-    from mnist_cnn import adversary
-
     chosen = np.concatenate([np.flatnonzero(held_out.labels == number)[:count] for number in range(NUM_CLASSES)])
     images, labels = held_out.images[chosen], held_out.labels[chosen].astype(np.int64)
-    own, other = np.eye(NUM_CLASSES, dtype=np.float32)[labels], np.eye(NUM_CLASSES, dtype=np.float32)[(labels + 1) % 10]
+    own, other = (
+        np.eye(NUM_CLASSES, dtype=np.float32)[labels],
+        np.eye(NUM_CLASSES, dtype=np.float32)[(labels + 1) % NUM_CLASSES],
+    )
     means = np.stack([train.images[train.labels == number].mean(axis=0) for number in range(NUM_CLASSES)])
     blurred = scorecard.features(images).reshape(images.shape)
     attacked = adversary.aim(network, images, other, radius=2.0)

@@ -483,6 +483,6 @@ def answer_curve(
         ylim=(-0.02, 1.04),
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="center right")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -22,6 +22,8 @@ def start_tensorflow() -> str:
     with _standard_error_held_back():
         import tensorflow as tf
 
+        # It warns that functions are traced again: each choice of terms is a function of its own, and kept.
+        tf.get_logger().setLevel("ERROR")
         accelerators = tf.config.list_physical_devices("GPU")
         for accelerator in accelerators:
             tf.config.experimental.set_memory_growth(accelerator, True)

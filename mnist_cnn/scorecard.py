@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_cnn import evaluation
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.randomness import generator
 
@@ -28,6 +29,8 @@ PERCENTILE = 95
 
 RESAMPLES = 2000
 PAIRS = 200_000
+AT_ONCE = 2000
+"""Images in a table of distances, which bounds its memory; the kernel distance takes as many at most."""
 
 
 def features(images: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -51,7 +54,7 @@ class RealDigits:
     """What images are compared with.
 
     features: (n, d) float32. labels: (n,). limits: (k,), the `PERCENTILE` of held-out digits' distance to the nearest
-    of `features` of their class. spreads: (k,), root of the mean squared distance between two real digits of a class.
+    of `features` of their class. spreads: (k,), mean distance between two real digits of a class.
     """
 
     features: NDArray[np.float32]
@@ -85,7 +88,9 @@ def nearest_distances(
         if len(candidates):
             squares = np.einsum("ij,ij->i", candidates, candidates)
             own = images[chosen]
-            least = (squares - 2 * own @ candidates.T).min(axis=1) + np.einsum("ij,ij->i", own, own)
+            parts = [own[i : i + AT_ONCE] for i in range(0, len(own), AT_ONCE)]
+            least = np.concatenate([(squares - 2 * part @ candidates.T).min(axis=1) for part in parts])
+            least += np.einsum("ij,ij->i", own, own)
             distances[chosen] = np.sqrt(np.maximum(least, 0))
     return distances
 
@@ -143,10 +148,15 @@ class Scorecard:
         return float(self.recognised[self.single].mean()) if self.single.any() else math.nan
 
     def interval(self) -> tuple[float, float]:
-        """95 % interval of `rate` by bootstrap over the images (percentiles of `RESAMPLES` resamples)."""
+        """95 % interval of `rate` by bootstrap over the images (percentiles of `RESAMPLES` resamples).
+
+        Where all or none are recognised every resample is alike, and Wilson's interval says more.
+        """
         hits = self.recognised[self.single]
         if not len(hits):
             return math.nan, math.nan
+        if hits.all() or not hits.any():
+            return evaluation.wilson_interval(int(hits.sum()), len(hits))
         # The number of hits in a resample of n images is binomial.
         rates = generator(0, "bootstrap").binomial(len(hits), hits.mean(), RESAMPLES) / len(hits)
         low, high = np.percentile(rates, [2.5, 97.5])
@@ -238,6 +248,9 @@ def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], 
     if len(vectors) < 2:
         return math.nan
     random = generator(0, "kernel distance")
+    if len(vectors) > AT_ONCE:
+        some = random.choice(len(vectors), AT_ONCE, replace=False)
+        vectors, classes = vectors[some], classes[some]
     others = np.concatenate(
         [
             real.features[random.choice(np.flatnonzero(real.labels == number), int((classes == number).sum()))]

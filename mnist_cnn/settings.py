@@ -138,7 +138,9 @@ class TrainSettings(Settings):
 
     @property
     def regime(self) -> str:
-        """One of `REGIMES`."""
+        """One of `REGIMES`, or `other` for a combination that none of them is."""
+        if self.off_manifold and self.robustness != "l2":
+            return "other"
         if self.robustness == "l2":
             return "readable" if self.off_manifold else "robust"
         return "noise-trained" if self.robustness == "noise" else "ordinary"
@@ -204,7 +206,7 @@ class AscentSettings(Settings):
     )
     temperature: float = number(
         1.0,
-        "What the logits are divided by for cross-entropy: above 1 the search goes on when the network is sure.",
+        "What the objective divides the logits by: above 1 the search goes on when the network is sure.",
         above=0,
         maximum=1000,
     )

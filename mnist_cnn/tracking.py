@@ -63,8 +63,8 @@ INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
 HOW_TO_TRAIN = {
-    "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002",
-    "noise-trained": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P robustness=noise",
+    "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0",
+    "noise-trained": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0 -P robustness=noise",
     "robust": "-P preset=readable -P off_manifold=0",
     "readable": "-P preset=readable",
 }

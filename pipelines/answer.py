@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     device = hardware.start_tensorflow()
     from mnist_cnn import answer, figures, notes, scorecard
+    from mnist_cnn.networks import refuse_misfit
     from pipelines import judges
 
     with tracking.tracked_run("answer", name=settings.run_name) as run:
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         choosing, proving = (judges.panel(name, data).opinions for name in (PANEL_A, PANEL_B))
 
         networks = {name: tracking.load_model(model) for name, model in models.items()}
+        for network in networks.values():
+            refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
         checks = answer.controls(data.train, test, networks["ordinary"], proving, real, settings.num_images)
         for name, card in checks.items():

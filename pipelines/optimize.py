@@ -79,6 +79,7 @@ def search(
     own_seeds = dataclasses.replace(settings, seed=panel.seeds)
     result = ascent.ascend(network, panel.starts.images, panel.targets, own_seeds, on_progress=AscentProgress())
 
+    run.log_arrays({**vars(result), "starts": panel.starts.indices, "seeds": panel.seeds}, "arrays.npz")
     for snapshot, step in enumerate(result.steps):
         run.log_metrics(result.metrics(snapshot), int(step))
     origin = {"starts": panel.starts.images, "start_labels": panel.starts.labels}
@@ -93,7 +94,6 @@ def search(
         run.log_image(still.pixels, still.series, still.step)
     run.log_bytes(figures.animation(figures.frames(result, panel, title)), "animation.gif")
     run.log_table(notes.searches(result, panel, nearest, card), "searches.json")
-    run.log_arrays({**vars(result), "starts": panel.starts.indices, "seeds": panel.seeds}, "arrays.npz")
     return Found(result, panel, card, strip)
 
 

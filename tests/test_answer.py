@@ -80,6 +80,8 @@ def test_neither_readable_alone_nor_different_alone_is_best() -> None:
 
     every = [tried(1, 1.0, 0.0), tried(2, 0.0, 1.0), tried(3, 0.97, 0.55), tried(4, 0.99, 0.3)]
     assert answer.best(every).changes == {"l2_weight": 3}
+    assert answer.best([tried(1, 0.0, 0.7), tried(2, 0.1, 0.1)]).changes == {"l2_weight": 2}
+    assert answer.best([tried(1, 0.35, 0.6), tried(2, 0.99, 0.25)]).changes == {"l2_weight": 2}
 
 
 def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data) -> None:
