@@ -189,6 +189,7 @@ def test_a_robust_training_resumed_ends_at_the_same_numbers(data: dataset.Split)
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_each_kind_of_robustness_trains_another_network_and_l2_withstands_attacks_better(data: dataset.Split) -> None:
     settings = {"network": "smooth", "epochs": 4, "batch_size": 32, "learning_rate": 0.003, "ramp": 0.2}
     kinds = {"none": {}, "noise": {}, "l2": {"epsilon": 1.5, "attack_steps": 3}}
