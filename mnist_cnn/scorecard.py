@@ -184,7 +184,7 @@ class Scorecard:
             else math.nan,
             "kernel_distance": self.kernel_distance,
             "distance_from_start": float(self.moved.mean()),
-            **{f"agreement/{name}": share for name, share in self.agreement().items()},
+            **{f"agreement_{name}": share for name, share in self.agreement().items()},
         }
         return {name: value for name, value in values.items() if math.isfinite(value)}
 

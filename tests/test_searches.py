@@ -101,7 +101,7 @@ def test_a_table_has_a_line_for_each_search(searched) -> None:
 
 def test_a_search_is_scored_by_judges_of_panel_a(client, searched) -> None:
     metrics = searched.data.metrics
-    assert {"recognised_rate", "diversity", "kernel_distance", "judges_divergence", "agreement/knn"} <= set(metrics)
+    assert {"recognised_rate", "diversity", "kernel_distance", "judges_divergence", "agreement_knn"} <= set(metrics)
     assert metrics["recognised_rate_low"] <= metrics["recognised_rate"] <= metrics["recognised_rate_high"]
     table = json.loads(local(searched, "searches.json").read_text())
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
