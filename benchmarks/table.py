@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, spread
+from mnist_cnn.answer import described
+from mnist_cnn.notes import with_interval
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "-->\n", "\n<!-- end of results -->"
@@ -141,14 +143,8 @@ def experiments() -> str:
 STARTS = {"noise": "from noise", "noisy_digit": "from a noisy digit", "digit": "conversion"}
 
 
-def percent(values: dict[str, float], name: str = "recognised_rate") -> str:
-    share, low, high = (100 * values[key] for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{share:.1f} ({low:.1f} to {high:.1f})"
-
-
-def changed(changes: dict[str, float]) -> str:
-    words = {"l2_weight": "L2", "temperature": "temperature", "pose": "pose", "feature_weight": "direction"}
-    return ", ".join(f"{words[name]} {value:g}" for name, value in changes.items() if value)
+def percent(values: dict[str, float]) -> str:
+    return with_interval(*(values[f"recognised_rate{part}"] for part in ("", "_low", "_high")))
 
 
 def answer() -> str:
@@ -164,14 +160,14 @@ def answer() -> str:
     for (network, column), cells in rows.items():
         rates = " | ".join(percent(cells[start]) for start in STARTS)
         lines.append(
-            f"| {network} | {column}: {changed(cells['noise']['changes'])} | {rates} "
+            f"| {network} | {column}: {described(cells['noise']['changes'])} | {rates} "
             f"| {cells['noise']['diversity']:.2f} |"
         )
     ingredients = ["| on the readable network | recognised, % | diversity | least diverse class |", "|---|---|---|---|"]
     for each in results["tried"]:
         if each["network"] == "readable":
             ingredients.append(
-                f"| {changed(each['changes'])} | {percent(each)} | {each['diversity']:.2f} "
+                f"| {described(each['changes'])} | {percent(each)} | {each['diversity']:.2f} "
                 f"| {each['least_diversity']:.2f} |"
             )
     controls = ["| control | recognised, % | diversity |", "|---|---|---|"]

@@ -428,7 +428,7 @@ def _pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def digits(searched: Searched, title: str = "") -> Figure:
+def digits(searched: Searched) -> Figure:
     """Ten images of each class, recognised or not, in the order in which they were searched."""
     classes = searched.targets.argmax(axis=1)
     rows = []
@@ -436,8 +436,7 @@ def digits(searched: Searched, title: str = "") -> Figure:
         own = np.flatnonzero(classes == number)
         share = searched.card.recognised[own].mean()
         rows.append(_Row(f"{number}\n{share:.0%}", (_Cell(tuple(searched.images[own[:10]]), ""),)))
-    title = title or f"{_WORDS[searched.start]}: {searched.card.rate:.1%} recognised"
-    return _draw_sheet(rows, title, 2)
+    return _draw_sheet(rows, f"{_WORDS[searched.start]}: {searched.card.rate:.1%} recognised", 2)
 
 
 _WORDS = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}

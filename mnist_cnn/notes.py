@@ -251,7 +251,7 @@ def answer_table(chosen: Mapping[tuple[str, str], Mapping[str, float]], cells: M
     ]
     for (network, column), changes in chosen.items():
         cards = {start: cells[network, column, start].card for start in STARTS}
-        rates = {start: _with_interval(card.rate, *card.interval()) for start, card in cards.items()}
+        rates = {start: with_interval(card.rate, *card.interval()) for start, card in cards.items()}
         lines.append(
             f"| {network} | {column}: {answer.described(changes)} | {rates['noise']} "
             f"| {cards['noise'].metrics().get('diversity', math.nan):.2f} | {rates['noisy_digit']} | {rates['digit']} |"
@@ -265,7 +265,8 @@ def cell_metrics(network: str, column: str, cell: Searched) -> dict[str, float]:
     return {f"{name}/{place}": value for name, value in cell.card.metrics().items() if "agreement" not in name}
 
 
-def _with_interval(*shares: float) -> str:
+def with_interval(*shares: float) -> str:
+    """`98.6 (97.4 to 99.4)`, percent, of a share and its interval's ends."""
     rate, low, high = (100 * share for share in shares)
     return f"{rate:.1f} ({low:.1f} to {high:.1f})"
 
@@ -302,7 +303,7 @@ def answer_values(
 
 
 def of_answer(table: str, controls: Mapping[str, Scorecard]) -> str:
-    checks = "\n".join(f"| {name} | {_with_interval(card.rate, *card.interval())} |" for name, card in controls.items())
+    checks = "\n".join(f"| {name} | {with_interval(card.rate, *card.interval())} |" for name, card in controls.items())
     return f"""\
 The reference report's open question: would stronger regularisation make the optimised images readable?
 
