@@ -164,8 +164,8 @@ class Settings:
         values: dict[str, Any] = {}
         for name, word in words.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean `{close[0]}`?" if close else f"Known are: {', '.join(known)}."
+                close = difflib.get_close_matches(name, cls.names(), n=1)
+                hint = f"Did you mean `{close[0]}`?" if close else f"Known are: {', '.join(cls.names())}."
                 raise SettingError(f"`{name}` is not a setting of `{cls.PROGRAM}`; got {word!r}. {hint}")
             kind = kinds[name]
             try:
@@ -188,12 +188,22 @@ class Settings:
 
         `--help` prints and exits with status 0. Raises `SettingError`.
         """
+        given = cls.parse(cls.words_given(argv))
+        return cls.resolve(given), given
+
+    @classmethod
+    def words_given(cls, argv: Sequence[str] | None = None) -> dict[str, str]:
+        """`--name value` words by name, as they stand; `--help` prints and exits with status 0."""
         argv = list(sys.argv[1:] if argv is None else argv)
         if any(word in ("-h", "--help") for word in argv):
             print(cls.help())
             raise SystemExit(0)
-        given = cls.parse(_pairs(argv, cls.PROGRAM))
-        return cls.resolve(given), given
+        return _pairs(argv, cls.PROGRAM)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every setting that a command line may give."""
+        return [setting.name for setting in fields(cls)]
 
     @classmethod
     def help(cls) -> str:

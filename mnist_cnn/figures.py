@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mnist_cnn.answer import ENOUGH_DIVERSITY, Searched, Tried
 from mnist_cnn.evaluation import EvaluationResult, calibration_bins
@@ -22,6 +22,7 @@ from mnist_cnn.judges import Trained
 from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.settings import PANELS
 from mnist_cnn.training import EpochResult
+from mnist_cnn.trials import Strip
 
 TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
 DPI = 100
@@ -295,6 +296,26 @@ def _thumbnail(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))
     margins = [(side - used) // 2 for side, used in zip(THUMBNAIL, enlarged.shape, strict=True)]
     return np.pad(enlarged, [(margin, margin) for margin in margins], constant_values=128)
+
+
+def strip(shown: Strip, scale: int = 3) -> bytes:
+    """A film strip as a PNG, drawn without matplotlib, which would take as long as many a trial."""
+    rows, columns, height, width = shown.images.shape
+    tall, wide, left, top, gap = height * scale, width * scale, 86, 20, 4
+    sheet = Image.new("L", (left + columns * (wide + gap), top + rows * (tall + gap)), 255)
+    pen = ImageDraw.Draw(sheet)
+    for column, label in enumerate(shown.columns):
+        pen.text((left + column * (wide + gap) + wide / 2, top / 2), label, 60, anchor="mm")
+    for row, label in enumerate(shown.rows):
+        # The default font has no arrow.
+        pen.text((left - 8, top + row * (tall + gap) + tall / 2), label.replace("→", "to"), 60, anchor="rm")
+        for column in range(columns):
+            grey = (shown.images[row, column] * 255).round().astype(np.uint8)
+            enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))
+            sheet.paste(Image.fromarray(enlarged), (left + column * (wide + gap), top + row * (tall + gap)))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def animation(pictures: Sequence[NDArray[np.uint8]], milliseconds: int = 160) -> bytes:

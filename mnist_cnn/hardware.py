@@ -18,7 +18,9 @@ VERSIONED = ("tensorflow", "keras", "numpy", "mlflow", "matplotlib")
 
 def start_tensorflow() -> str:
     """Import TensorFlow, let accelerators take memory as they need it, and name the device that will be used."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Native code's log alone. What goes wrong is raised; what it calls an error may be none: on some processors oneDNN
+    # says of each program that it has no integers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _standard_error_held_back():
         import tensorflow as tf
 

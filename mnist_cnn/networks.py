@@ -31,18 +31,22 @@ def build(
     seed: int,
     *,
     precision: str = "float32",
+    dropout: float = 0.0,
     input_shape: tuple[int, int, int] = (28, 28, 1),
     num_classes: int = 10,
 ) -> keras.Model:
     """A network with fresh weights: (n, *input_shape) float32 in [0, 1] -> (n, num_classes) float32 probabilities.
 
-    precision: Keras' name of the layers' number format; weights are float32 always.
+    precision: Keras' name of the layers' number format; weights are float32 always. dropout: share of the features
+    below the logits that is left out in training.
     The same seed gives the same weights. Raises `SettingError` for an unknown name.
     """
     if name not in NETWORKS:
         raise SettingError(f"`network` must be one of {', '.join(NETWORKS)}; got {name!r}.")
     builder = getattr(sys.modules[__name__], name)
-    return assemble(name, builder, seed, precision=precision, input_shape=input_shape, num_classes=num_classes)
+    return assemble(
+        name, builder, seed, precision=precision, dropout=dropout, input_shape=input_shape, num_classes=num_classes
+    )
 
 
 def assemble(
@@ -51,6 +55,7 @@ def assemble(
     seed: int,
     *,
     precision: str = "float32",
+    dropout: float = 0.0,
     input_shape: tuple[int, int, int] = (28, 28, 1),
     num_classes: int = 10,
 ) -> keras.Model:
@@ -61,6 +66,8 @@ def assemble(
     try:
         inputs = keras.Input(input_shape, name="images")
         features = builder(inputs)
+        if dropout:
+            features = layers.Dropout(dropout)(features)
     finally:
         keras.config.set_dtype_policy(before)
     # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.

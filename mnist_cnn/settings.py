@@ -5,12 +5,14 @@ Only the standard library is imported here, so that `--help` and every refusal a
 
 from __future__ import annotations
 
+import textwrap
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
 
-from mnist_cnn.command_line import Settings, choice, number, switch, text
+from mnist_cnn import space
+from mnist_cnn.command_line import SettingError, Settings, choice, number, show, switch, text
 from mnist_cnn.input_optimization import experiments, targets
 
 NETWORKS = ("compact", "wide", "smooth", "report")
@@ -125,6 +127,12 @@ class TrainSettings(Settings):
         minimum=0,
         maximum=100,
     )
+    dropout: float = number(
+        0.0,
+        "Share of the features below the logits that is left out at each step, besides what the network drops itself.",
+        minimum=0,
+        below=1,
+    )
     recalibrate: bool = switch(
         True, "Recompute BatchNorm's means and variances from the training images when training has ended."
     )
@@ -204,11 +212,12 @@ class AscentSettings(Settings):
         "the best class outside of the target.",
         OBJECTIVES,
     )
-    temperature: float = number(
+    temperature: PerImage = number(
         1.0,
         "What the objective divides the logits by: above 1 the search goes on when the network is sure.",
         above=0,
         maximum=1000,
+        per_image=True,
     )
     l2_weight: PerImage = number(
         1e-4, "Weight of the sum of squared grey levels (the report's).", minimum=0, maximum=1e6, per_image=True
@@ -229,17 +238,26 @@ class AscentSettings(Settings):
         maximum=1e6,
         per_image=True,
     )
-    pose: float = number(
+    pose: PerImage = number(
         0.0,
         "Strength of a slant, rotation, scaling and shift that each image keeps throughout: 1 is up to a quarter, "
         "12 degrees, 12 % and 1 pixel.",
         minimum=0,
         maximum=8,
+        per_image=True,
     )
-    shift: float = number(0.0, "Random shift at each step, up to so many pixels.", minimum=0, maximum=100)
-    degrees: float = number(0.0, "Random rotation at each step, up to so many degrees.", minimum=0, maximum=180)
-    scale: float = number(0.0, "Random change of size at each step, up to this share.", minimum=0, below=1)
-    noise: float = number(0.0, "Standard deviation of the noise added at each step.", minimum=0, maximum=10)
+    shift: PerImage = number(
+        0.0, "Random shift at each step, up to so many pixels.", minimum=0, maximum=100, per_image=True
+    )
+    degrees: PerImage = number(
+        0.0, "Random rotation at each step, up to so many degrees.", minimum=0, maximum=180, per_image=True
+    )
+    scale: PerImage = number(
+        0.0, "Random change of size at each step, up to this share.", minimum=0, below=1, per_image=True
+    )
+    noise: PerImage = number(
+        0.0, "Standard deviation of the noise added at each step.", minimum=0, maximum=10, per_image=True
+    )
     seed: PerImageInt = number(
         0, "Seed of starts and of all that is drawn on the way.", minimum=0, maximum=2**31 - 1, per_image=True
     )
@@ -313,8 +331,189 @@ class AnswerSettings(Settings):
     run_name: str = _RUN_NAME
 
 
+SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
+PRUNERS = ("median", "hyperband", "none")
+
+MAXIMISED = {
+    "recognised": True,
+    "diversity": True,
+    "merit": True,
+    "probability": True,
+    "loss": False,
+    "validation_accuracy": True,
+    "validation_loss": False,
+    "robust_accuracy": True,
+}
+"""What a sweep can be for, and whether more of it is better."""
+
+ASCENT_GOALS = ("recognised", "diversity", "merit", "probability", "loss")
+TRAINING_GOALS = ("validation_accuracy", "validation_loss", "robust_accuracy")
+
+
+def goals(word: str) -> tuple[str, ...]:
+    """The one or two goals of `recognised` or `recognised,probability`."""
+    return tuple(part.strip() for part in word.split(","))
+
+
+def _reads_goals(known: tuple[str, ...]) -> Callable[[str], None]:
+    def read(word: str) -> None:
+        named = goals(word)
+        for name in named:
+            if name not in known:
+                raise ValueError(f"{name!r} is not one of them")
+        if len(named) > 2 or len(set(named)) < len(named):
+            raise ValueError("one goal, or two different ones")
+
+    return read
+
+
+def _goal(default: str, known: tuple[str, ...]) -> Any:
+    return text(
+        default,
+        "What the sweep is for; two at once give a Pareto front.",
+        allowed=f"one or two of {', '.join(known)}, separated by a comma",
+        read=_reads_goals(known),
+    )
+
+
+@dataclass(frozen=True)
+class SweepSettings(Settings):
+    """Tune how input images are optimised: many trials, each a run below the sweep's own, with its pictures.
+
+    What each trial is made of stands below as well: every setting of `optimize`, as one value, several or a range.
+    """
+
+    PROGRAM: ClassVar[str] = "sweep"
+    TRIAL: ClassVar[type[Settings]] = OptimizeSettings
+    SPACE: ClassVar[Mapping[str, str]] = {
+        "start": "noise,noisy_digit",
+        "num_images": "5",
+        "steps": "200",
+        "snapshot_every": "50",
+        "learning_rate": "0.01..0.3:log",
+        "l2_weight": "1e-5..1e-1:log",
+        "tv_weight": "1e-5..1e-1:log",
+        "smoothness_weight": "1e-5..1e-1:log",
+        "border_weight": "1e-5..1:log",
+        "temperature": "1..8:log",
+        "shift": "0..2",
+        "degrees": "0..15",
+    }
+    CONSTANT: ClassVar[frozenset[str]] = frozenset(
+        ("num_images", "sigma", "dataset", "steps", "snapshot_every", "seed", "memory_gib")
+    )
+    NO_PART: ClassVar[frozenset[str]] = frozenset(("run_name", "resume", "from_trial"))
+
+    n_trials: int = number(30, "Trials in all, those of earlier calls included.", minimum=1, maximum=1_000_000)
+    goal: str = _goal("recognised", ASCENT_GOALS)
+    sampler: str = choice(
+        "tpe",
+        "What proposes trials: Parzen estimators, chance, every combination, a low-discrepancy sequence, a Gaussian "
+        "process (needs torch), CMA-ES (needs cmaes).",
+        SAMPLERS,
+    )
+    pruner: str = choice("median", "What ends trials early that fall behind; with two goals nothing can.", PRUNERS)
+    workers: int = number(1, "Processes on this machine that share the sweep.", minimum=1, maximum=1024)
+    sweep: str = text("", "Name of the sweep; else one that its settings make. The same name goes on with it.")
+    file: str = text("", "Path of a TOML file that gives any of these settings; the command line overrules it.")
+    storage: str = text(
+        "sweeps.journal",
+        "Where Optuna keeps the trials: a journal file for one machine, postgresql://... for many.",
+    )
+
+    @classmethod
+    def names(cls) -> list[str]:
+        of_trial = [setting.name for setting in fields(cls.TRIAL) if setting.name not in cls.NO_PART]
+        return [*super().names(), *of_trial]
+
+    @classmethod
+    def parse(cls, words: Mapping[str, str]) -> dict[str, Any]:
+        """The sweep's own settings, and under `space` what its trials are made of."""
+        own = set(super().names())
+        path = words.get("file", "")
+        words = {**(space.read_file(path, frozenset(cls.names())) if path else {}), **words}
+        of_trial = {name: word for name, word in words.items() if name in set(cls.names()) - own}
+        values = super().parse({name: word for name, word in words.items() if name not in of_trial})
+        made_of = cls.SPACE if "preset" not in of_trial else {}
+        return {**values, "space": space.read(cls.TRIAL, {**made_of, **of_trial}, cls.CONSTANT)}
+
+    @classmethod
+    def from_command_line(cls, argv: Sequence[str] | None = None) -> tuple[Self, dict[str, Any]]:
+        """The sweep's own settings, and what was given: under `space` a `Space`."""
+        given = cls.words_given(argv)
+        values = cls.parse(given)
+        made_of: space.Space = values.pop("space")
+        settings = cls(**values)
+        settings.refuse_misfit(made_of, given)
+        return settings, {**values, "space": made_of}
+
+    def refuse_misfit(self, made_of: space.Space, given: Mapping[str, str]) -> None:
+        """Raise `SettingError` for settings that do not go together."""
+        if not made_of.varied:
+            raise SettingError(f"the sweep has nothing to try: every setting is one value; give one as {space.FORMS}.")
+        if self.sampler == "grid" and made_of.num_points() is None:
+            endless = next(name for name, one in made_of.varied.items() if isinstance(one, space.Range))
+            raise SettingError(
+                f"`{endless}` must be one value or several, for `sampler` is grid; got {made_of.words()[endless]!r}."
+            )
+        if len(goals(self.goal)) > 1 and given.get("pruner", "none") != "none":
+            raise SettingError(f"`pruner` must be none, for `goal` names two; got {self.pruner!r}.")
+        if self.workers > 1 and self.storage.startswith("sqlite"):
+            raise SettingError(
+                f"`storage` must be a journal file or a server's database for {self.workers} `workers`: SQLite locks; "
+                f"got {self.storage!r}."
+            )
+        made_of.at(
+            {name: one.low if isinstance(one, space.Range) else one.values[0] for name, one in made_of.varied.items()}
+        )
+
+    @property
+    def prunes(self) -> str:
+        return self.pruner if len(goals(self.goal)) == 1 else "none"
+
+    @classmethod
+    def help(cls) -> str:
+        defaults = {name: cls.SPACE.get(name) or show(default) for name, default in cls._trial_defaults().items()}
+        lines = [f"  --{name:<22} {word or '(the newest)'}" for name, word in defaults.items()]
+        heading = f"what a trial is made of, and what is tried unless you say otherwise; each is {space.FORMS}:"
+        return "\n".join([f"{super().help()}\n", *textwrap.wrap(heading, 100), *lines])
+
+    @classmethod
+    def _trial_defaults(cls) -> dict[str, Any]:
+        return {s.name: s.default for s in fields(cls.TRIAL) if s.name not in cls.NO_PART}
+
+
+@dataclass(frozen=True)
+class SweepTrainingSettings(SweepSettings):
+    """Tune the training of networks: many trials, each a training, pruned epoch by epoch on validation images.
+
+    What each trial is made of stands below as well: every setting of `train`, as one value, several or a range.
+    """
+
+    PROGRAM: ClassVar[str] = "sweep_training"
+    TRIAL: ClassVar[type[Settings]] = TrainSettings
+    SPACE: ClassVar[Mapping[str, str]] = {
+        "epochs": "2",
+        "learning_rate": "1e-3..0.1:log",
+        "weight_decay": "1e-5..0.1:log",
+        "dropout": "0..0.5",
+    }
+    CONSTANT: ClassVar[frozenset[str]] = frozenset(("preset", "dataset", "validation_fraction", "seed", "epochs"))
+
+    goal: str = _goal("validation_accuracy", TRAINING_GOALS)
+
+
 ENTRY_POINTS: dict[str, type[Settings]] = {
     cls.PROGRAM: cls
-    for cls in (TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AnswerSettings)
+    for cls in (
+        TrainSettings,
+        EvaluateSettings,
+        OptimizeSettings,
+        ExperimentsSettings,
+        JudgesSettings,
+        AnswerSettings,
+        SweepSettings,
+        SweepTrainingSettings,
+    )
 }
 """Settings of each entry point of MLproject, by its name."""

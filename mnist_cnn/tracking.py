@@ -6,14 +6,12 @@ when a person or the system interrupts it; one that was killed outright is close
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import logging
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
-import psutil
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
+from mnist_cnn import processes
 from mnist_cnn.command_line import Interrupted, SettingError, Settings
 from mnist_cnn.dataset import LabelledImages
 
@@ -92,6 +90,8 @@ class TrackedRun:
         self._client = mlflow.MlflowClient()
         self._buffer: list[Metric] = []
         self._flushed = time.monotonic()
+        self.is_shared: Callable[[], bool] = lambda: False
+        """Whether others still work on the run when this process leaves it, so that it stays RUNNING."""
 
     @property
     def name(self) -> str:
@@ -107,10 +107,15 @@ class TrackedRun:
 
     def log_settings(self, settings: Settings, extra: Mapping[str, Any]) -> None:
         """Log every setting as a parameter, but those that `mlflow run` has logged already, and all of it as JSON."""
+        self.log_words(settings.as_words())
+        values = {"settings": dataclasses.asdict(settings), **extra}
+        self._client.log_dict(self.run_id, values, SETTINGS_FILE)
+
+    def log_words(self, words: Mapping[str, str]) -> None:
+        """Log words as parameters, but empty ones and those that are there already."""
         known = self._client.get_run(self.run_id).data.params
-        words = {name: word for name, word in settings.as_words().items() if word != "" and name not in known}
-        self._client.log_batch(self.run_id, params=[Param(name, word) for name, word in words.items()])
-        mlflow.log_dict({"settings": dataclasses.asdict(settings), **extra}, SETTINGS_FILE)
+        params = [Param(name, word) for name, word in words.items() if word != "" and name not in known]
+        self._client.log_batch(self.run_id, params=params)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -155,18 +160,18 @@ class TrackedRun:
 
     def log_figure(self, figure: Any, path: str) -> None:
         """Log a matplotlib figure as a picture."""
-        mlflow.log_figure(figure, path)
+        self._client.log_figure(self.run_id, figure, path)
 
     def log_image(self, pixels: NDArray[np.uint8], key: str, step: int) -> None:
         """Log one picture of a series, (height, width[, 3]); the UI shows the series as a timeline to scrub through.
 
         key: letters, digits and `_-. `; series `a/b` and `a/c` stand in a section `a` of the page.
         """
-        mlflow.log_image(pixels, key=key, step=step, synchronous=True)
+        self._client.log_image(self.run_id, pixels, key=key, step=step, synchronous=True)
 
     def log_table(self, columns: Mapping[str, Any], path: str) -> None:
         """Log a table, column by column, which the UI shows as such. path: ends in .json."""
-        mlflow.log_table({name: list(values) for name, values in columns.items()}, path)
+        self._client.log_table(self.run_id, {name: list(values) for name, values in columns.items()}, path)
 
     def log_arrays(self, arrays: Mapping[str, NDArray[Any]], path: str) -> None:
         """Log arrays as an .npz without pickles."""
@@ -180,13 +185,13 @@ class TrackedRun:
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
             write(local)
-            mlflow.log_artifact(str(local), folder or None)
+            self._client.log_artifact(self.run_id, str(local), folder or None)
 
     def log_text(self, text: str, path: str) -> None:
-        mlflow.log_text(text, path)
+        self._client.log_text(self.run_id, text, path)
 
     def log_json(self, values: Mapping[str, Any], path: str) -> None:
-        mlflow.log_dict(dict(values), path)
+        self._client.log_dict(self.run_id, dict(values), path)
 
     def log_model(self, network: keras.Model, example: NDArray[np.float32], tags: Mapping[str, str]) -> LoggedModel:
         """Log a Keras model as `model`, with signature, input example and the versions it needs."""
@@ -247,7 +252,7 @@ class TrackedRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"epoch-{state.epoch:05d}.npz"
             checkpoints.save(state, path)
-            mlflow.log_artifact(str(path), CHECKPOINTS)
+            self._client.log_artifact(self.run_id, str(path), CHECKPOINTS)
         for old in _checkpoint_paths(self.run_id)[CHECKPOINTS_KEPT:]:
             get_artifact_repository(self.artifact_uri).delete_artifacts(old)
 
@@ -266,8 +271,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
     _quiet_logs()
     made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
     if made_by_mlflow_run:
-        _end_with_parent()
-    with _interruptible():
+        processes.end_with_parent()
+    with interruptible():
         if resume and made_by_mlflow_run:
             _put_aside(made_by_mlflow_run, resume)
         try:
@@ -279,7 +284,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
             tracked.rename(name)
         status, reason = "FINISHED", ""
         try:
-            tracked.set_tags({PROCESS_TAG: _this_process(), KIND_TAG: kind, REASON_TAG: "", **_commit()})
+            tracked.set_tags({PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: "", **_commit()})
             if not child:
                 close_stale_runs()
             yield tracked
@@ -304,7 +309,7 @@ def _close(tracked: TrackedRun, status: str, reason: str) -> None:
             with suppress(Exception):
                 tracked.flush()
             tracked.set_tags({REASON_TAG: reason[:5000]})
-        mlflow.end_run(status)
+        mlflow.end_run("RUNNING" if tracked.is_shared() else status)
     except Exception as error:
         if status == "FINISHED":
             raise
@@ -329,7 +334,7 @@ def resumable(run_id: str, kind: str) -> dict[str, Any]:
         )
     if run.info.status == "FINISHED":
         raise TrackingError(f"`resume`: the run {run_id} has finished; there is nothing to go on with.")
-    if run.info.status == "RUNNING" and _is_alive(run.data.tags.get(PROCESS_TAG, "")):
+    if run.info.status == "RUNNING" and processes.is_alive(run.data.tags.get(PROCESS_TAG, "")):
         raise TrackingError(f"`resume`: the run {run_id} is still running (process {run.data.tags[PROCESS_TAG]}).")
     try:
         stored: dict[str, Any] = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{SETTINGS_FILE}"))
@@ -363,7 +368,7 @@ def close_stale_runs() -> None:
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
         process = run.data.tags.get(PROCESS_TAG, "")
         if process:
-            gone = process.split()[0] == socket.gethostname() and not _is_alive(process)
+            gone = not processes.is_alive(process)
         else:  # `mlflow run` made it, and its command ended before it could say who it is.
             gone = run.info.start_time < longest_start and ENTRY_POINT_TAG in run.data.tags
         if gone:
@@ -570,28 +575,8 @@ def _commit() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git.uncommitted_changes": str(repository.is_dirty()).lower()}
 
 
-def _this_process() -> str:
-    process = psutil.Process()
-    return f"{socket.gethostname()} {process.pid} {process.create_time():.0f}"
-
-
-def _is_alive(process_tag: str) -> bool:
-    """Whether the process of a tag runs on this machine; one on another machine is taken to."""
-    try:
-        host, pid, created = process_tag.split()
-    except ValueError:
-        return False
-    if host != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(int(pid))
-        return abs(process.create_time() - float(created)) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Raise `Interrupted` at the first SIGINT or SIGTERM; further ones are ignored while the run is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -623,16 +608,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _end_with_parent() -> None:
-    """Be sent SIGTERM when `mlflow run` ends, or a `kill` of that command would leave this process working on.
-
-    Linux only (prctl's PR_SET_PDEATHSIG); elsewhere nothing happens.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _quiet_logs() -> None:

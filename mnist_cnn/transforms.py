@@ -35,22 +35,25 @@ def _hash(values: Any) -> Any:
     return tf.bitwise.bitwise_xor(shift(word, tf.constant(22, tf.uint32)), word)
 
 
-def random_noise(images: Any, seeds: Any, step: Any, sigma: float) -> Any:
-    """Add Gaussian noise of standard deviation `sigma`, drawn for each image from its own seed (Box & Muller 1958)."""
+def random_noise(images: Any, seeds: Any, step: Any, sigma: Any) -> Any:
+    """Add Gaussian noise, drawn for each image from its own seed (Box & Muller 1958).
+
+    sigma: its standard deviation, one number or (n,) of them.
+    """
     num_pixels = images.shape[1] * images.shape[2] * images.shape[3]
     # The affine draws of the same step come first in the stream.
     draws = (draws_of_images(seeds, step, NUM_AFFINE_DRAWS + 2 * num_pixels)[NUM_AFFINE_DRAWS:] + 1) / 2
     radius = tf.sqrt(-2.0 * tf.math.log(1.0 - draws[:num_pixels]))
     normal = tf.transpose(radius * tf.cos(2 * math.pi * draws[num_pixels:]))
-    return images + sigma * tf.reshape(normal, tf.shape(images))
+    return images + tf.reshape(sigma, (-1, 1, 1, 1)) * tf.reshape(normal, tf.shape(images))
 
 
 def random_affine(
-    images: Any, draws: Any, *, shift: float = 0.0, degrees: float = 0.0, scale: float = 0.0, slant: float = 0.0
+    images: Any, draws: Any, *, shift: Any = 0.0, degrees: Any = 0.0, scale: Any = 0.0, slant: Any = 0.0
 ) -> Any:
     """Rotate about the centre, scale, slant and shift each image by amounts of its own, uniform within the limits.
 
-    images: (n, height, width, channels) float32. draws: (5, n) float32 in [-1, 1].
+    images: (n, height, width, channels) float32. draws: (5, n) float32 in [-1, 1]. Limits: one number or (n,) of them.
     shift: largest shift along each axis, in pixels. degrees: largest rotation either way.
     scale: largest change of size as a share of 1 (0.1: from 0.9 to 1.1). slant: largest sideways step a row, in pixels.
     Pixels from outside are 0; values in between are bilinear. No flips: a mirrored digit is another sign.

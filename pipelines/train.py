@@ -49,7 +49,9 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
             run.log_data(data.train, "training")
             run.log_data(data.validation, "validation")
         run.set_tags(hardware.describe(device))
-        network = networks.build(settings.network, settings.seed, precision=settings.precision)
+        network = networks.build(
+            settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
+        )
         run.log_text(networks.summary(network), "model_summary.txt")
         num_steps = training.steps_per_epoch(len(data.train), settings.batch_size)
         print(f"Run {run.name} ({run.run_id}) on {device}")

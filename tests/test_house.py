@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import fields
 
 import pytest
 import yaml
@@ -14,16 +13,22 @@ from mnist_cnn.settings import ENTRY_POINTS
 
 FLOORS = [
     {"command_line", "targets"},
-    {"experiments"},
+    {"experiments", "space"},
     {"settings"},
-    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features"},
+    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features", "processes"},
     {"evaluation", "objectives", "penalties", "starts", "neighbours"},
     {"adversary", "scorecard", "ascent"},
     {"training"},
     {"checkpoints", "judges", "answer"},
-    {"tracking", "figures", "notes", "progress"},
+    {"trials"},
+    {"tracking", "figures", "notes", "progress", "study"},
+    {"sweep_runs", "charts", "report"},
 ]
-DOORS = {"mlflow": {"tracking", "aftermath"}, "matplotlib": {"figures"}}
+DOORS = {
+    "mlflow": {"tracking", "sweep_runs", "aftermath"},
+    "matplotlib": {"figures", "charts"},
+    "optuna": {"study", "charts", "report"},
+}
 MODULES = sorted((PROJECT / "mnist_cnn").rglob("*.py"))
 
 
@@ -72,6 +77,7 @@ def test_settings_need_the_standard_library_alone() -> None:
         "command_line": False,
         "input_optimization/targets": False,
         "input_optimization/experiments": False,
+        "space": False,
     }
     for module, top_only in at_once.items():
         used = {name.split(".")[0] for name in imports(PROJECT / "mnist_cnn" / f"{module}.py", top_only)}
@@ -91,7 +97,7 @@ def test_mlproject_names_each_entry_points_settings() -> None:
         assert entry_point == {"command": f"python -m pipelines.{name}"}
         comment = re.search(rf"^  {name}:\n((?:    #.*\n)+)", text, re.MULTILINE)
         assert comment is not None
-        assert comment[1].replace("#", "").split() == [field.name for field in fields(ENTRY_POINTS[name])]
+        assert comment[1].replace("#", "").split() == ENTRY_POINTS[name].names()
 
 
 def test_every_dependency_has_its_reason_beside_it() -> None:

@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from mnist_cnn import command_line, dataset, hardware, networks, tracking, training
+from mnist_cnn import command_line, dataset, hardware, networks, processes, tracking, training
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.settings import TrainSettings
 from pipelines import evaluate, train
@@ -178,7 +178,7 @@ def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path,
     with pytest.raises(SettingError, match="copy.npz has changed since"):
         train.main(["--resume", run.info.run_id])
     client.set_terminated(run.info.run_id, "RUNNING")
-    client.set_tag(run.info.run_id, "process", tracking._this_process())
+    client.set_tag(run.info.run_id, "process", processes.this_process())
     with pytest.raises(SettingError, match="is still running"):
         train.main(["--resume", run.info.run_id])
     client.set_terminated(run.info.run_id, "KILLED")
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_a_number_fails_the_run_with_the_reason(client, small
 
 
 def test_the_next_run_closes_one_whose_process_is_gone(client, small_dataset: Path) -> None:
-    host = tracking._this_process().split()[0]
+    host = processes.this_process().split()[0]
     gone = client.create_run("0", tags={"process": f"{host} 999999999 1", "kind": "train"})
     elsewhere = client.create_run("0", tags={"process": "another-machine 1 1", "kind": "train"})
     foreign = client.create_run("0")

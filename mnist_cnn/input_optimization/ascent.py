@@ -45,6 +45,11 @@ SECONDS_BETWEEN_REPORTS = 0.5
 POSE, DIRECTION = -1, -2
 """In place of a step's number for what an image draws once and keeps."""
 
+_AFFINE = ("shift", "degrees", "scale")
+_WEIGHTS = (*(f"{name}_weight" for name in penalties.PENALTIES), "feature_weight")
+_NUMBERS = ("learning_rate", "temperature", *_WEIGHTS, "pose", *_AFFINE, "noise")
+"""Settings that every image has one of its own of."""
+
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Adam's constants as Keras has them (Kingma & Ba, arXiv:1412.6980)."""
 
@@ -113,55 +118,68 @@ def ascend(
     settings: AscentSettings | None = None,
     *,
     on_progress: Callable[[int, int], None] | None = None,
+    on_snapshot: Callable[[AscentResult, int], None] | None = None,
 ) -> AscentResult:
     """Change images step by step until `network` sees in them what `targets` say.
 
     network: any Keras classifier of images that ends in logits or in softmax; it is not changed.
     starts: (n, height, width, channels) in [0, 1]. targets: (n, k) or (k,) shares of the classes, rows sum to 1.
-    settings: numbers for all images, or arrays of n for learning rate, weights and seed.
+    settings: numbers for all images, or arrays of n for all but steps, schedule and objective.
     on_progress: called with image-steps done and image-steps in all.
+    on_snapshot: called with the result, which is filled up to and with a snapshot, and that snapshot's index. What it
+    raises ends the search.
 
     Raises `SettingError` for input that does not fit, `AscentDiverged` for an output that is not finite.
     """
     settings = settings or AscentSettings()
     images = _checked_starts(starts, network)
-    learning_rates = _spread(settings, "learning_rate", len(images), np.float32)
+    numbers = {name: _spread(settings, name, len(images), np.float32) for name in _NUMBERS}
     seeds = _spread(settings, "seed", len(images), np.int32)
-    weights = {name: _spread(settings, f"{name}_weight", len(images), np.float32) for name in penalties.PENALTIES}
-    feature_weights = _spread(settings, "feature_weight", len(images), np.float32)
-    paid = tuple(name for name in weights if weights[name].any())
-    loop = _loop_for(network, images.shape[1:], paid, settings, bool(feature_weights.any()))
+    loop = _loop_for(network, images.shape[1:], numbers, settings)
     wanted = _checked_targets(targets, len(images), loop.num_classes)
     result = _empty_result(images, wanted, settings)
     batch, lanes = loop.batch_size(settings.memory_gib)
+    searches = []
     for first in range(0, len(images), batch):
-        part = slice(first, first + batch)
         filled = np.arange(first, min(first + batch, len(images)))
         filled = np.pad(filled, (0, -len(filled) % lanes), mode="edge")  # the last image once more, and not looked at
         chunk = _Chunk(
             targets=tf.constant(wanted[filled]),
-            learning_rates=tf.constant(learning_rates[filled]),
-            weights=tf.constant(np.stack([weights[name][filled] for name in paid or ("l2",)])),
-            feature_weights=tf.constant(feature_weights[filled]),
             seeds=tf.constant(seeds[filled]),
+            numbers={name: tf.constant(values[filled]) for name, values in numbers.items()},
         )
-
-        def report(done: int, first: int = first, size: int = len(images[part])) -> None:
-            if on_progress is not None:
-                on_progress(first * settings.steps + done * size, len(images) * settings.steps)
-
-        _search(loop, chunk, images[filled], result, part, report)
+        searches.append(_Search(loop, chunk, images[filled], slice(first, min(first + batch, len(images)))))
+    for index, until in enumerate(result.steps.tolist()):
+        for number, search in enumerate(searches):
+            if until:
+                search.advance(until, _reporter(on_progress, searches, number, settings.steps))
+            search.measure(result, index)
+        if on_snapshot is not None:
+            on_snapshot(result, index)
+    for search in searches:
+        search.write_best(result)
     return result
 
 
+def _reporter(
+    on_progress: Callable[[int, int], None] | None, searches: list[_Search], number: int, steps: int
+) -> Callable[[], None]:
+    """A function that tells `on_progress` of the image-steps of all searches together."""
+
+    def report() -> None:
+        if on_progress is not None:
+            done = sum(search.done * search.size for search in searches)
+            on_progress(done, steps * sum(search.size for search in searches))
+
+    return report
+
+
 class _Chunk(NamedTuple):
-    """What stays the same for m images that share a batch. weights: (number of penalties, m)."""
+    """What stays the same for m images that share a batch: targets (m, k), seeds (m,), and `_NUMBERS`, (m,) each."""
 
     targets: Any
-    learning_rates: Any
-    weights: Any
-    feature_weights: Any
     seeds: Any
+    numbers: dict[str, Any]
 
 
 class _State(NamedTuple):
@@ -194,68 +212,64 @@ class _Numbers(NamedTuple):
     probabilities: Any
 
 
-def _search(
-    loop: _Loop,
-    chunk: _Chunk,
-    images: NDArray[np.float32],
-    result: AscentResult,
-    part: slice,
-    report: Callable[[int], None],
-) -> None:
-    """Run one chunk from start to end, and write what comes out for its images (not its filling) into `result`."""
-    size = len(result.best_losses[part])
-    start, zeros = tf.constant(images), tf.zeros_like(images)
-    state = _State(
-        start, zeros, zeros, start, tf.fill(len(images), np.float32(np.inf)), tf.zeros(len(images), tf.int32)
-    )
-    done, stride = 0, 1
-    for index, until in enumerate(result.steps.tolist()):
-        while done < until:
+class _Search:
+    """One chunk on its way. part: which images of the result it holds, besides its filling. done: steps so far."""
+
+    def __init__(self, loop: _Loop, chunk: _Chunk, images: NDArray[np.float32], part: slice) -> None:
+        self._loop, self._chunk, self._part = loop, chunk, part
+        self.size, self.done, self._stride = part.stop - part.start, 0, 1
+        start, zeros = tf.constant(images), tf.zeros_like(images)
+        worst, first = tf.fill(len(images), np.float32(np.inf)), tf.zeros(len(images), tf.int32)
+        self._state = _State(start, zeros, zeros, start, worst, first)
+
+    def advance(self, until: int, report: Callable[[], None]) -> None:
+        """Go on to step `until`, in strides that take about `SECONDS_BETWEEN_REPORTS`."""
+        while self.done < until:
             started = time.perf_counter()
-            count = min(stride, until - done)
-            state = loop.advance(state, chunk, tf.constant(done), tf.constant(count))
-            done += count
-            report(done)
+            count = min(self._stride, until - self.done)
+            self._state = self._loop.advance(self._state, self._chunk, tf.constant(self.done), tf.constant(count))
+            self.done += count
+            report()
             if time.perf_counter() - started < SECONDS_BETWEEN_REPORTS / 2:
-                stride *= 2
-        numbers = loop.measure(state.images, chunk)
+                self._stride *= 2
+
+    def measure(self, result: AscentResult, index: int) -> None:
+        """Write a snapshot of the images (not of the filling) into `result`."""
+        numbers = self._loop.measure(self._state.images, self._chunk)
         finite = np.isfinite(numbers.losses.numpy())
         if not finite.all():
-            image = part.start + int(np.argmin(finite))
+            image = self._part.start + int(np.argmin(finite))
             raise AscentDiverged(
-                f"the network's output for image {image} is not finite after {done} steps; "
-                + ("try a lower `learning_rate`" if done else "the network itself gives NaN or infinity")
+                f"the network's output for image {image} is not finite after {self.done} steps; "
+                + ("try a lower `learning_rate`" if self.done else "the network itself gives NaN or infinity")
             )
-        state = state.with_best(numbers.losses, done)
-        result.snapshots[index, part] = state.images.numpy()[:size]
+        self._state = self._state.with_best(numbers.losses, self.done)
+        result.snapshots[index, self._part] = self._state.images.numpy()[: self.size]
         for name, values in numbers._asdict().items():
-            getattr(result, name)[index, part] = values.numpy()[:size]
-    result.best_images[part] = state.best_images.numpy()[:size]
-    result.best_losses[part] = state.best_losses.numpy()[:size]
-    result.best_steps[part] = state.best_steps.numpy()[:size]
+            getattr(result, name)[index, self._part] = values.numpy()[: self.size]
+
+    def write_best(self, result: AscentResult) -> None:
+        result.best_images[self._part] = self._state.best_images.numpy()[: self.size]
+        result.best_losses[self._part] = self._state.best_losses.numpy()[: self.size]
+        result.best_steps[self._part] = self._state.best_steps.numpy()[: self.size]
 
 
 class _Loop:
     """The compiled functions for one network, shape of images, and choice of terms."""
 
     def __init__(
-        self,
-        network: keras.Model,
-        shape: tuple[int, ...],
-        paid: tuple[str, ...],
-        settings: AscentSettings,
-        with_direction: bool,
+        self, network: keras.Model, shape: tuple[int, ...], active: frozenset[str], settings: AscentSettings
     ) -> None:
         self._logits = networks.Logits(network, shape)
-        self._penalties = [penalties.PENALTIES[name] for name in paid]
+        self._penalties = {name: cost for name, cost in penalties.PENALTIES.items() if f"{name}_weight" in active}
         self._objective = getattr(objectives, settings.objective)
-        self._settings = settings
-        self._with_direction = with_direction
+        self._active = active
+        self._decay_over = settings.steps if settings.schedule == "cosine" else None
         images = tf.TensorSpec((None, *shape), tf.float32)
         numbers, whole = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
         table, count = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.int32)
         state = _State(images, images, images, images, numbers, whole)
-        chunk = _Chunk(table, numbers, table, numbers, whole)
+        chunk = _Chunk(table, whole, dict.fromkeys(_NUMBERS, numbers))
         self.advance = tf.function(self._advance, input_signature=[state, chunk, count, count], autograph=False)
         self.measure = tf.function(self._measure, input_signature=[images, chunk], autograph=False)
 
@@ -280,7 +294,7 @@ class _Loop:
             losses, gradients = self._losses_and_gradients(state.images, chunk, number)
             if not self._is_random:
                 state = state.with_best(losses, number)
-            return number + 1, self._adam(state, gradients, chunk.learning_rates, number)
+            return number + 1, self._adam(state, gradients, chunk.numbers["learning_rate"], number)
 
         _, state = tf.while_loop(lambda number, _: number < first + count, step, (first, state))
         return state
@@ -289,53 +303,48 @@ class _Loop:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             seen, *bare = penalties.copies(images, 1 + len(self._penalties))
-            logits, features = self._logits.with_features(self._transformed(seen, chunk.seeds, step))
-            terms = [self._towards(logits, chunk.targets), *self._weighted_penalties(bare, chunk.weights)]
-            if self._with_direction:
-                terms.append(-chunk.feature_weights * _along_own_direction(features, chunk.seeds))
+            logits, features = self._logits.with_features(self._transformed(seen, chunk, step))
+            terms = [self._towards(logits, chunk), *self._side_terms(bare, features, chunk)]
         # The gradient of each image's own losses: images do not enter each other's.
         return tf.reduce_sum(terms, axis=0), tape.gradient(terms, images)
 
-    def _towards(self, logits: Any, targets: Any) -> Any:
-        return self._objective(logits / self._settings.temperature, targets)
+    def _towards(self, logits: Any, chunk: _Chunk) -> Any:
+        return self._objective(logits / chunk.numbers["temperature"][:, tf.newaxis], chunk.targets)
 
-    def _weighted_penalties(self, images: list[Any], weights: Any) -> list[Any]:
-        return [
-            weights[i] * penalty(copy) for i, (penalty, copy) in enumerate(zip(self._penalties, images, strict=True))
+    def _side_terms(self, images: list[Any], features: Any, chunk: _Chunk) -> list[Any]:
+        """Weighted penalties, of a copy of the images each, and the feature direction."""
+        terms = [
+            chunk.numbers[f"{name}_weight"] * cost(copy)
+            for (name, cost), copy in zip(self._penalties.items(), images, strict=True)
         ]
+        if "feature_weight" in self._active:
+            terms.append(-chunk.numbers["feature_weight"] * _along_own_direction(features, chunk.seeds))
+        return terms
 
     @property
     def _is_random(self) -> bool:
-        settings = self._settings
-        return max(settings.shift, settings.degrees, settings.scale, settings.noise, settings.pose) > 0
+        return bool(self._active & {"pose", *_AFFINE, "noise"})
 
-    def _transformed(self, images: Any, seeds: Any, step: Any) -> Any:
-        settings = self._settings
-        if settings.pose > 0:
-            draws = transforms.draws_of_images(seeds, POSE, transforms.NUM_AFFINE_DRAWS)
+    def _transformed(self, images: Any, chunk: _Chunk, step: Any) -> Any:
+        numbers, seeds = chunk.numbers, chunk.seeds
+        if "pose" in self._active:
+            draws, pose = transforms.draws_of_images(seeds, POSE, transforms.NUM_AFFINE_DRAWS), numbers["pose"]
             images = transforms.random_affine(
-                images,
-                draws,
-                shift=settings.pose,
-                degrees=12 * settings.pose,
-                scale=0.12 * settings.pose,
-                slant=0.25 * settings.pose,
+                images, draws, shift=pose, degrees=12 * pose, scale=0.12 * pose, slant=0.25 * pose
             )
-        if max(settings.shift, settings.degrees, settings.scale) > 0:
+        if self._active & set(_AFFINE):
             draws = transforms.draws_of_images(seeds, step, transforms.NUM_AFFINE_DRAWS)
-            images = transforms.random_affine(
-                images, draws, shift=settings.shift, degrees=settings.degrees, scale=settings.scale
-            )
-        if settings.noise > 0:
-            images = transforms.random_noise(images, seeds, step, settings.noise)
+            images = transforms.random_affine(images, draws, **{name: numbers[name] for name in _AFFINE})
+        if "noise" in self._active:
+            images = transforms.random_noise(images, seeds, step, numbers["noise"])
         return images
 
     def _adam(self, state: _State, gradients: Any, learning_rates: Any, step: Any) -> _State:
         """Adam in the order of operations of `keras.optimizers.Adam`, then clip to [0, 1]."""
         time = tf.cast(step + 1, tf.float32)
         rates = learning_rates * tf.sqrt(1 - tf.pow(BETA_2, time)) / (1 - tf.pow(BETA_1, time))
-        if self._settings.schedule == "cosine":
-            rates *= 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / self._settings.steps))
+        if self._decay_over:
+            rates *= 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / self._decay_over))
         first = state.first_moments + (gradients - state.first_moments) * (1 - BETA_1)
         second = state.second_moments + (tf.square(gradients) - state.second_moments) * (1 - BETA_2)
         images = state.images - first * rates[:, tf.newaxis, tf.newaxis, tf.newaxis] / (tf.sqrt(second) + EPSILON)
@@ -343,10 +352,8 @@ class _Loop:
 
     def _measure(self, images: Any, chunk: _Chunk) -> _Numbers:
         logits, features = self._logits.with_features(images)
-        objective = self._towards(logits, chunk.targets)
-        paid = self._weighted_penalties([images] * len(self._penalties), chunk.weights)
-        if self._with_direction:
-            paid.append(-chunk.feature_weights * _along_own_direction(features, chunk.seeds))
+        objective = self._towards(logits, chunk)
+        paid = self._side_terms([images] * len(self._penalties), features, chunk)
         return _Numbers(
             losses=tf.reduce_sum([objective, *paid], axis=0),
             objectives=objective,
@@ -372,15 +379,18 @@ _LOOPS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[Any, ...], _Loop]] = w
 
 
 def _loop_for(
-    network: keras.Model, shape: tuple[int, ...], paid: tuple[str, ...], settings: AscentSettings, with_direction: bool
+    network: keras.Model, shape: tuple[int, ...], numbers: dict[str, NDArray[Any]], settings: AscentSettings
 ) -> _Loop:
-    """A loop compiled before where there is one: tracing takes as long as hundreds of steps."""
+    """A loop compiled before where there is one: tracing takes as long as hundreds of steps.
+
+    What is 0 for all images is left out; other numbers do not matter, so that a sweep compiles once.
+    """
+    active = frozenset(name for name in _NUMBERS if numbers[name].any())
     total = settings.steps if settings.schedule == "cosine" else None
-    transform = (settings.pose, settings.shift, settings.degrees, settings.scale, settings.noise)
-    key = (shape, paid, with_direction, settings.objective, settings.temperature, settings.schedule, total, transform)
+    key = (shape, active, settings.objective, total)
     loops = _LOOPS.setdefault(network, {})
     if key not in loops:
-        loops[key] = _Loop(network, shape, paid, settings, with_direction)
+        loops[key] = _Loop(network, shape, active, settings)
     return loops[key]
 
 

@@ -1,0 +1,319 @@
+"""Pictures of a whole sweep, as PNGs: Optuna's own, and what score a penalty's weight comes to, with the images."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import optuna
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from mnist_cnn.figures import ACCENT, DPI, INK, QUIET, TRAIN, VALIDATION
+from mnist_cnn.settings import MAXIMISED
+from mnist_cnn.space import Choices
+from mnist_cnn.study import RUN_ID, Study
+
+ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
+"""Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
+
+COLOURS = (TRAIN, VALIDATION, "#3c8d5a", "#7b4ea3", ACCENT, QUIET)
+MOST_IN_A_CONTOUR = 4
+BINS = 9
+SHOWN_OF_A_TRIAL = 4
+
+
+@dataclass(frozen=True)
+class Series:
+    """Trials that share an axis and a line. x: the weight, scores: what the goal came to, run_ids: their runs."""
+
+    label: str
+    x: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    run_ids: tuple[str, ...]
+
+
+def of_sweep(one: Study, images_of: ImagesOf) -> dict[str, bytes]:
+    """Every picture that the trials so far allow, by name."""
+    complete = [trial for trial in one.trials() if trial.state == TrialState.COMPLETE]
+    pictures: dict[str, bytes] = {}
+    if not complete:
+        return pictures
+    if len(one.goals) == 1:
+        pictures["optimisation_history"] = history(one)
+        pictures["regularisation"] = b""  # keeps its place, the second
+    else:
+        pictures["pareto_front"] = pareto_front(one, images_of)
+    drawn = regularisation(series_of(one), one.goals[0], images_of)
+    pictures.pop("regularisation", None)
+    if drawn:
+        pictures["regularisation"] = drawn
+    pictures |= _optunas(one, complete)
+    return pictures
+
+
+def _optunas(one: Study, complete: Sequence[FrozenTrial]) -> dict[str, bytes]:
+    """What `optuna.visualization.matplotlib` draws."""
+    names = list(one.space.varied)
+    several = len({tuple(trial.values or ()) for trial in complete}) > 1
+    pictures: dict[str, bytes] = {}
+    with _optuna_style():
+        from optuna.visualization import matplotlib as drawing
+
+        for index, goal in enumerate(one.goals):
+            ending = f"_{goal}" if len(one.goals) > 1 else ""
+            how: dict[str, Any] = {"target_name": goal}
+            if len(one.goals) > 1:
+                how["target"] = lambda trial, index=index: trial.values[index]
+            important = names
+            if several and len(complete) >= 4:
+                importances = importance(one, index)
+                pictures[f"parameter_importances{ending}"] = importances_chart(importances, goal)
+                important = [name for name, _ in importances]
+            if len(complete) >= 2:
+                pictures[f"slices{ending}"] = _png(
+                    drawing.plot_slice(one.optuna_study, params=names, **how), (3.1 * len(names), 3.6)
+                )
+                if several and len(names) > 1:
+                    pictures[f"parallel_coordinates{ending}"] = _png(
+                        drawing.plot_parallel_coordinate(one.optuna_study, params=names, **how),
+                        (1.5 * len(names) + 3, 4.5),
+                    )
+                    shown = important[:MOST_IN_A_CONTOUR]
+                    side = 2.6 * len(shown) + 1
+                    pictures[f"contour{ending}"] = _png(
+                        drawing.plot_contour(one.optuna_study, params=shown, **how), (side + 1, side)
+                    )
+    if len(one.goals) == 1 and any(trial.intermediate_values for trial in one.trials()):
+        pictures["intermediate_values"] = intermediate_values(one)
+    return pictures
+
+
+def importance(one: Study, index: int) -> list[tuple[str, float]]:
+    """Share of each varied setting in how the goal varies, the largest first (PED-ANOVA, arXiv:2304.10255)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        target = (lambda trial: trial.values[index]) if len(one.goals) > 1 else None
+        found = optuna.importance.get_param_importances(one.optuna_study, evaluator=evaluator, target=target)
+    return sorted(found.items(), key=lambda item: -item[1])
+
+
+def importances_chart(importances: Sequence[tuple[str, float]], goal: str) -> bytes:
+    figure = Figure(figsize=(7, 0.36 * len(importances) + 1.2), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    names, shares = [name for name, _ in importances], [share for _, share in importances]
+    axes.barh(names, shares, color=TRAIN, height=0.6)
+    for row, share in enumerate(shares):
+        axes.text(share, row, f"  {share:.2f}", va="center", color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max([*shares, 0.01]) * 1.15)
+    _finish(axes, f"What {_spelled(goal)} depends on (PED-ANOVA)")
+    axes.grid(False)
+    return _bytes(figure)
+
+
+def history(one: Study) -> bytes:
+    """The goal trial by trial, and the best so far."""
+    figure = Figure(figsize=(9, 4), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    sign = 1 if MAXIMISED[one.goals[0]] else -1
+    trials = sorted(one.trials(), key=lambda trial: trial.number)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    values = np.array([trial.values[0] for trial in complete])
+    numbers = [trial.number for trial in complete]
+    axes.plot(numbers, values, "o", color=TRAIN, alpha=0.7, label="complete")
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    if pruned:
+        last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
+        axes.plot([t.number for t in pruned], last, "o", mfc="none", color=QUIET, label="pruned, where it stopped")
+    for trial in trials:
+        if "reason" in trial.user_attrs:
+            axes.axvline(trial.number, color=ACCENT, linewidth=1, alpha=0.5)
+    axes.step(numbers, sign * np.maximum.accumulate(sign * values), where="post", color=VALIDATION, label="best so far")
+    axes.set_xlabel("trial")
+    _finish(axes, f"{_spelled(one.goals[0])}, trial by trial")
+    axes.legend(frameon=False)
+    return _bytes(figure)
+
+
+def intermediate_values(one: Study) -> bytes:
+    """The goal on the way of each trial; what was pruned is grey."""
+    figure = Figure(figsize=(9, 4), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    best = {trial.number for trial in one.best()}
+    for trial in one.trials():
+        steps = sorted(trial.intermediate_values)
+        style: dict[str, Any] = {"color": TRAIN, "alpha": 0.35, "linewidth": 1}
+        if trial.state != TrialState.COMPLETE:
+            style = {"color": QUIET, "alpha": 0.6, "linewidth": 1, "linestyle": ":"}
+        if trial.number in best:
+            style = {"color": VALIDATION, "linewidth": 2.2, "zorder": 3, "label": f"best, trial {trial.number}"}
+        axes.plot(steps, [trial.intermediate_values[step] for step in steps], **style)
+    axes.set_xlabel("step" if "steps" in {f for f in one.space.trial.names()} else "epoch")
+    _finish(axes, f"{_spelled(one.goals[0])} on the way (dotted: pruned)")
+    if best:
+        axes.legend(frameon=False)
+    return _bytes(figure)
+
+
+def pareto_front(one: Study, images_of: ImagesOf) -> bytes:
+    """Both goals of each trial; those that no other beats in both are joined, and shown."""
+    first, second = one.goals
+    complete = [trial for trial in one.trials() if trial.state == TrialState.COMPLETE]
+    front = sorted(one.best(), key=lambda trial: trial.values[0])
+    figure = Figure(figsize=(9, 6.4), dpi=DPI, layout="constrained")
+    axes, strip = figure.subplots(2, 1, height_ratios=(3, 1))
+    axes.plot([t.values[0] for t in complete], [t.values[1] for t in complete], "o", color=QUIET, alpha=0.5)
+    axes.plot([t.values[0] for t in front], [t.values[1] for t in front], "o-", color=VALIDATION)
+    for trial in front:
+        axes.annotate(f" {trial.number}", trial.values, color=INK, fontsize=8)
+    axes.set_xlabel(_spelled(first))
+    axes.set_ylabel(_spelled(second))
+    _finish(axes, f"{_spelled(first)} against {_spelled(second)}: nothing beats the orange ones in both")
+    chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, BINS).round().astype(int))]
+    columns = [(f"trial {trial.number}", _column(trial.user_attrs.get(RUN_ID, ""), images_of)) for trial in chosen]
+    _columns_of_images(strip, [(i / max(1, len(columns) - 1), *column) for i, column in enumerate(columns)])
+    return _bytes(figure)
+
+
+def series_of(one: Study, name: str = "l2_weight", label: str = "") -> list[Series]:
+    """The complete trials of a sweep by start (and by network, where there are several), along a weight.
+
+    Empty where the weight is the same in all of them.
+    """
+    if name not in one.space.varied:
+        return []
+    lines: dict[str, list[FrozenTrial]] = {}
+    networks = one.space.varied.get("model")
+    for trial in one.trials():
+        if trial.state == TrialState.COMPLETE and name in trial.params:
+            settings = one.space.at(trial.params)
+            words = [label, f"from {settings.start.replace('_', ' ')}"] if hasattr(settings, "start") else [label]
+            if isinstance(networks, Choices):
+                words.append(f"network {networks.values.index(settings.model) + 1}")
+            lines.setdefault(", ".join(filter(None, words)) or "all trials", []).append(trial)
+    return [
+        Series(
+            line,
+            np.array([float(trial.params[name]) for trial in trials]),
+            np.array([trial.values[0] for trial in trials]),
+            tuple(trial.user_attrs.get(RUN_ID, "") for trial in trials),
+        )
+        for line, trials in sorted(lines.items())
+    ]
+
+
+def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name: str = "l2_weight") -> bytes:
+    """For each line the goal against a weight, with the best trials' images along the axis; empty without lines."""
+    if not lines:
+        return b""
+    every = np.concatenate([line.x for line in lines])
+    positive = every[every > 0]
+    log = len(positive) > 0 and positive.max() / positive.min() > 30
+    figure = Figure(figsize=(10, 4.1 * len(lines)), dpi=DPI, layout="constrained")
+    grid = figure.subplots(2 * len(lines), 1, height_ratios=[2, 1.25] * len(lines), squeeze=False)[:, 0]
+    least = positive.min() if log else 0.0
+
+    def scale(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log10(np.maximum(weights, least / 3)) if log else weights
+
+    low, high = float(scale(every).min()), float(scale(every).max())
+    edges = np.linspace(low, high + 1e-12, BINS + 1)
+    scores = np.concatenate([line.scores for line in lines])
+    margin = 0.05 * max(float(np.ptp(scores)), 1e-3)
+    for line, colour, axes, strip in zip(lines, COLOURS * len(lines), grid[::2], grid[1::2], strict=False):
+        places = scale(line.x)
+        axes.plot(places, line.scores, "o", color=colour, alpha=0.55)
+        columns, means = [], []
+        for left, right in zip(edges[:-1], edges[1:], strict=True):
+            inside = np.flatnonzero((places >= left) & (places < right))
+            if not len(inside):
+                continue
+            sign = 1 if MAXIMISED[goal] else -1
+            best = inside[np.argmax(sign * line.scores[inside])]
+            middle = (left + right) / 2
+            means.append((middle, line.scores[inside].mean(), line.scores[best]))
+            caption = f"{line.x[best]:.2g}\n{line.scores[best]:.3g}"
+            columns.append(((middle - low) / max(high - low, 1e-12), caption, _column(line.run_ids[best], images_of)))
+        axes.plot([m[0] for m in means], [m[2] for m in means], color=colour, label="best in a ninth of the axis")
+        axes.plot([m[0] for m in means], [m[1] for m in means], color=colour, linestyle=":", label="mean")
+        axes.set_ylim(scores.min() - margin, scores.max() + margin)
+        axes.set_xlim(low, max(high, low + 1e-9))
+        if log:
+            ticks = np.arange(math.ceil(low), math.floor(high) + 1)
+            axes.set_xticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
+        axes.set_xlabel(name)
+        axes.set_ylabel(_spelled(goal))
+        _finish(axes, f"{line.label}: does a higher {name} help?")
+        axes.legend(frameon=False, fontsize=8)
+        _columns_of_images(strip, columns)
+    return _bytes(figure)
+
+
+def _column(run_id: str, images_of: ImagesOf) -> NDArray[np.uint8] | None:
+    """A few of a trial's last images, one below the other."""
+    finals = images_of(run_id).get("finals") if run_id else None
+    if finals is None or not len(finals):
+        return None
+    shown = np.unique(np.linspace(0, len(finals) - 1, SHOWN_OF_A_TRIAL).round().astype(int))
+    return np.concatenate(list(finals[shown]))
+
+
+def _columns_of_images(axes: Any, columns: Sequence[tuple[float, str, NDArray[np.uint8] | None]]) -> None:
+    """Columns of images at shares of the axis's width, each with its caption above."""
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    for place, caption, column in columns:
+        axes.text(place, 1.0, caption, ha="center", va="bottom", fontsize=7, color=QUIET, transform=axes.transAxes)
+        if column is not None:
+            inset = axes.inset_axes((place - 0.05, 0.0, 0.1, 0.98))
+            inset.imshow(column, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            inset.set_axis_off()
+
+
+def _spelled(goal: str) -> str:
+    return goal.replace("_", " ").capitalize()
+
+
+def _finish(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+@contextmanager
+def _optuna_style() -> Iterator[None]:
+    """Optuna draws with pyplot: without a window, without its style sheet left behind, without its warnings."""
+    mpl.use("agg")
+    with warnings.catch_warnings(), mpl.rc_context({"figure.dpi": DPI, "font.size": 9}):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _png(axes: Any, size: tuple[float, float]) -> bytes:
+    from matplotlib import pyplot
+
+    figure = np.ravel(axes)[0].figure
+    figure.set_size_inches(*size)
+    for each in figure.axes:
+        each.set_facecolor("white")
+    try:
+        return _bytes(figure)
+    finally:
+        pyplot.close(figure)
+
+
+def _bytes(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()

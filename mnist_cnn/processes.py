@@ -1,0 +1,45 @@
+"""Who works: a word that names a process on its machine, and whether that process still lives."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import sys
+
+import psutil
+
+
+def this_process() -> str:
+    """`HOST PID SECONDS`, the last since the epoch when it began: process ids are given out again."""
+    process = psutil.Process()
+    return f"{socket.gethostname()} {process.pid} {process.create_time():.0f}"
+
+
+def is_of_this_machine(word: str) -> bool:
+    return word.partition(" ")[0] == socket.gethostname()
+
+
+def is_alive(word: str) -> bool:
+    """Whether the process of a word runs on this machine; one on another machine is taken to."""
+    try:
+        _, pid, created = word.split()
+    except ValueError:
+        return False
+    if not is_of_this_machine(word):
+        return True
+    try:
+        process = psutil.Process(int(pid))
+        return abs(process.create_time() - float(created)) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_with_parent() -> None:
+    """Be sent SIGTERM when the process that started this one ends, or it would work on without anybody waiting for it.
+
+    Linux only (prctl's PR_SET_PDEATHSIG); elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

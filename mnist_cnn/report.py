@@ -1,0 +1,214 @@
+"""A sweep in words, tables and one HTML page that holds its pictures and needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mnist_cnn.settings import MAXIMISED
+from mnist_cnn.study import REASON, RUN_ID, Study, state_of
+
+MOST_WITH_IMAGES = 40
+"""So many of the best trials are shown with their images in a page's table."""
+
+CAPTIONS = {
+    "optimisation_history": "Every trial, and the best so far.",
+    "pareto_front": "No trial is better than the orange ones in both goals; their images are below.",
+    "regularisation": "The goal against the L2 weight, start by start. Below each: images of the best trial in each "
+    "ninth of the axis, with its weight and what the goal came to.",
+    "parameter_importances": "How much of the goal's variation goes with each setting.",
+    "slices": "The goal against each setting.",
+    "contour": "The goal over pairs of the settings that matter most.",
+    "parallel_coordinates": "A line for each trial.",
+    "intermediate_values": "The goal on the way of each trial.",
+}
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 1100px; margin: 2.5rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } .quiet, figcaption { color: #6f747c; }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
+th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e8eb; }
+th { cursor: pointer; position: sticky; top: 0; background: #fff; } td.text, th.text { text-align: left; }
+td img { image-rendering: pixelated; height: 34px; display: block; }
+tr.pruned td { color: #9aa0a6; } tr.failed td, tr.lost td { color: #b3261e; }
+"""
+
+SORT = """
+document.querySelectorAll("th").forEach((head) => head.addEventListener("click", () => {
+  const body = head.closest("table").tBodies[0], column = head.cellIndex, up = head.dataset.up !== "1";
+  const key = (row) => { const word = row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+    return word === "" || isNaN(word) ? word : Number(word); };
+  const rank = (a, b) => (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
+  [...body.rows].sort((a, b) => (up ? 1 : -1) * rank(key(a), key(b))).forEach((row) => body.append(row));
+  head.dataset.up = up ? "1" : "0";
+}));
+"""
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
+
+
+def ranked(one: Study) -> list[FrozenTrial]:
+    """Trials with values, the best by the first goal first, then the others by number."""
+    sign = -1 if MAXIMISED[one.goals[0]] else 1
+    complete = [trial for trial in one.trials() if trial.values]
+    rest = [trial for trial in one.trials() if not trial.values]
+    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number)) + rest
+
+
+def trials_table(one: Study) -> dict[str, list[Any]]:
+    """A line for each trial, by number, as columns."""
+    trials = one.trials()
+    columns: dict[str, list[Any]] = {
+        "trial": [trial.number for trial in trials],
+        "state": [state_of(trial) for trial in trials],
+        "reason": [trial.user_attrs.get(REASON, trial.user_attrs.get("lost", "")) for trial in trials],
+    }
+    for index, goal in enumerate(one.goals):
+        columns[goal] = [trial.values[index] if trial.values else None for trial in trials]
+    for name in one.space.varied:
+        columns[name] = [trial.params.get(name) for trial in trials]
+    columns["seconds"] = [round(t.duration.total_seconds(), 2) if t.duration else None for t in trials]
+    columns["run_id"] = [trial.user_attrs.get(RUN_ID, "") for trial in trials]
+    return columns
+
+
+def best_table(one: Study, most: int = 5) -> str:
+    """The best trials (with two goals: those that no other beats in both) as a Markdown table."""
+    trials = one.best() if len(one.goals) > 1 else [trial for trial in ranked(one) if trial.values]
+    if not trials:
+        return "No trial is complete yet."
+    names = list(one.space.varied)
+    lines = [f"| trial | {' | '.join([*one.goals, *names])} |", "|---" * (1 + len(one.goals) + len(names)) + "|"]
+    for trial in trials[:most]:
+        cells = [_short(value) for value in [*trial.values, *(trial.params.get(name) for name in names)]]
+        lines.append(f"| {trial.number} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of_sweep(one: Study, how_to_open: str) -> str:
+    """The description of a sweep's run, as Markdown."""
+    states = [state_of(trial) for trial in one.trials()]
+    told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    best = one.best()
+    again = ""
+    if best and "targets" in one.space.trial.names():
+        command = f"mlflow run . -e optimize -P from_trial={one.name}:{best[0].number}"
+        again = f"\nThe best again, with all its snapshots: `{command}`\n"
+    elif best:
+        words = " ".join(f"-P {name}={value}" for name, value in one.space.at(best[0].params).as_words().items()
+                         if name in one.space.varied)  # fmt: skip
+        again = f"\nThe best as a network: `mlflow run . -e train {words}`\n"
+    return f"""\
+A sweep for **{" and ".join(one.goals)}**: {told or "no trial yet"}.
+
+{best_table(one)}
+{again}
+**What to look at**
+
+- `sweep.html`: everything on one page, each trial with its images; a click on a column sorts.
+- `figures/`: history, what matters, slices, contour, parallel coordinates, and what regularisation does.
+- The runs below this one are the trials. Select them and press *Compare* for MLflow's own charts.
+- `trials.json`: a line for each trial. {how_to_open}
+"""
+
+
+def page(one: Study, charts: Mapping[str, bytes], images_of: ImagesOf) -> str:
+    """One HTML page without any other file: best trials, charts, and every trial with its settings and images."""
+    states = [state_of(trial) for trial in one.trials()]
+    told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    best = one.best()
+    head = ""
+    if best:
+        came_to = ", ".join(f"{goal} {_short(value)}" for goal, value in zip(one.goals, best[0].values, strict=True))
+        head = f"<p>Best: trial {best[0].number}, <b>{html.escape(came_to)}</b>.</p>"
+    return document(
+        f"Sweep {one.name}",
+        f"For {' and '.join(one.goals)}. Trials: {told}.",
+        [head, *figures(charts), "<h2>Trials</h2>", _trials(one, images_of)],
+    )
+
+
+def document(title: str, subtitle: str, parts: Sequence[str]) -> str:
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>"
+        f'<p class="quiet">{html.escape(subtitle)}</p>{"".join(parts)}<script>{SORT}</script></body></html>\n'
+    )
+
+
+def figures(charts: Mapping[str, bytes]) -> list[str]:
+    """Each picture within the page, with what it shows."""
+
+    def caption(name: str) -> str:
+        return html.escape(next((text for start, text in CAPTIONS.items() if name.startswith(start)), name))
+
+    return [
+        f'<figure><img alt="{html.escape(name)}" src="{_data_uri(picture)}">'
+        f"<figcaption>{caption(name)}</figcaption></figure>"
+        for name, picture in charts.items()
+    ]
+
+
+def table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """columns: headings. rows: a class and cells (`<td>`) each."""
+    heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(f'<tr class="{kind}">{"".join(cells)}</tr>' for kind, cells in rows)
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def cell(value: Any) -> str:
+    """A number with four digits, sorted by all of them; or a text."""
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return f'<td data-value="{value!r}">{_short(value)}</td>'
+    return f'<td class="text">{html.escape(str(value if value is not None else ""))}</td>'
+
+
+def images_cell(finals: NDArray[np.uint8] | None) -> str:
+    """A trial's last images, one beside the other."""
+    if finals is None or not len(finals):
+        return "<td></td>"
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(list(finals), axis=1)).save(buffer, "PNG")
+    return f'<td><img alt="last images" src="{_data_uri(buffer.getvalue())}"></td>'
+
+
+def _trials(one: Study, images_of: ImagesOf) -> str:
+    rows = []
+    for place, trial in enumerate(ranked(one)):
+        run_id = trial.user_attrs.get(RUN_ID, "")
+        finals = images_of(run_id).get("finals") if run_id and trial.values and place < MOST_WITH_IMAGES else None
+        reason = trial.user_attrs.get(REASON, trial.user_attrs.get("lost", ""))
+        cells = [
+            cell(trial.number),
+            images_cell(finals),
+            *(cell(trial.values[i] if trial.values else None) for i in range(len(one.goals))),
+            *(cell(trial.params.get(name)) for name in one.space.varied),
+            cell(round(trial.duration.total_seconds(), 1) if trial.duration else None),
+            cell(f"{state_of(trial)}{': ' if reason else ''}{reason}"),
+        ]
+        rows.append((state_of(trial), cells))
+    return table(["trial", "last images", *one.goals, *one.space.varied, "seconds", "state"], rows)
+
+
+def _data_uri(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return str(value)
