@@ -300,6 +300,10 @@ class OptimizeSettings(AscentSettings, _Searches, _Wishes):
 
     PROGRAM: ClassVar[str] = "optimize"
 
+    from_trial: str = text(
+        "", "SWEEP:NUMBER or the run id of a trial: search with its settings, but for those that are given besides."
+    )
+
 
 @dataclass(frozen=True, eq=False)
 class _Experiments(Settings):

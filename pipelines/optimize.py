@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    settings, _ = OptimizeSettings.from_command_line(argv)
+    settings, given = OptimizeSettings.from_command_line(argv)
+    if settings.from_trial:
+        from mnist_cnn import sweep_runs
+
+        settings = OptimizeSettings.resolve({**sweep_runs.settings_of_trial(settings.from_trial), **given})
     data = dataset.split(dataset.load_train(settings.dataset))
     from mnist_cnn import tracking
 

@@ -82,6 +82,7 @@ REFUSED = [
     ("answer", "seed", ["", "-1", "1.5", "2147483648", "x"]),
     ("optimize", "targets", ["", "10", "2+x", "1:0.7+7:0.4", "2,2", "two", "2;3"]),
     ("optimize", "start", ["", "white", "digit:5"]),
+    ("optimize", "from_trial", [""]),
     ("optimize", "start_class", ["", "10", "-1", "5.0", "two"]),
     ("experiments", "experiments", ["", "0", "7", "1,1", "one", "1-3"]),
     ("judges", "panel", ["", "C", "a", "A,B"]),

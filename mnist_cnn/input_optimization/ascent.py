@@ -99,14 +99,15 @@ class AscentResult:
         return np.where(self.targets > 0, self.probabilities, 0).sum(axis=-1)
 
     def metrics(self, snapshot: int) -> dict[str, float]:
-        """One snapshot's means over the searches, by the names under which a run holds them."""
-        first_choices = self.probabilities[snapshot].argmax(axis=1)
+        """One snapshot's means over the searches, by the names under which a run holds them; others are not read."""
+        probabilities = self.probabilities[snapshot]
+        first_choices = probabilities.argmax(axis=1)
         return {
             "loss": float(self.losses[snapshot].mean()),
             "cross_entropy": float(self.cross_entropies[snapshot].mean()),
             "kl_divergence": float(self.kl_divergences[snapshot].mean()),
-            "penalty": float(self.penalties[snapshot].mean()),
-            "target_probability": float(self.target_probabilities[snapshot].mean()),
+            "penalty": float((self.losses[snapshot] - self.objectives[snapshot]).mean()),
+            "target_probability": float(np.where(self.targets > 0, probabilities, 0).sum(axis=1).mean()),
             "hit_share": float((self.targets[np.arange(len(first_choices)), first_choices] > 0).mean()),
         }
 
