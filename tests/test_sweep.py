@@ -20,17 +20,22 @@ from mnist_cnn.input_optimization.ascent import AscentDiverged
 from pipelines import optimize, sweep, sweep_training, train
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
+ONE = [f"--{name}={word}" for name, word in {
+    "start": "noise", "learning_rate": "0.05", "tv_weight": "0", "smoothness_weight": "0", "border_weight": "0",
+    "temperature": "1", "shift": "0", "degrees": "0",
+}.items()]  # fmt: skip
+"""Leaves the L2 weight open and nothing else, so that there is little to draw."""
 
 
 @pytest.fixture(scope="module")
 def words(store: Path, small_dataset: Path) -> list[str]:
-    """What makes a sweep short: the small data set, a model trained on it, a few steps."""
+    """What makes a sweep short: the small data set, a model trained on it, a few steps, one open setting."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
         train.main(["--dataset", str(small_dataset), "--batch_size", "64"])
         model = mlflow.search_logged_models(max_results=1, output_format="list")[0].model_id
-    return [*SHORT, f"--model=models:/{model}", f"--dataset={small_dataset}"]
+    return [*SHORT, *ONE, f"--model=models:/{model}", f"--dataset={small_dataset}"]
 
 
 def opened(name: str) -> optuna.Study:
@@ -72,7 +77,8 @@ def swept(store: Path, words: list[str]) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
-        sweep.main([*words, "--sweep=eight", "--n_trials=8"])
+        everything_open = [word for word in words if word not in ONE]
+        sweep.main([*everything_open, "--sweep=eight", "--n_trials=8"])
     return "eight"
 
 
@@ -138,8 +144,9 @@ def test_the_same_command_goes_on_and_repeats_nothing(client, words: list[str], 
         sweep.main([*words, f"--sweep={name}", "--n_trials=4"])
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_trials_and_a_trial_the_same_images(client, words: list[str], swept: str) -> None:
-    sweep.main([*words, "--sweep=again", "--n_trials=3"])
+    sweep.main([*(word for word in words if word not in ONE), "--sweep=again", "--n_trials=3"])
     first, again = agree(client, swept)[2][:3], agree(client, "again")[2]
     assert [(trial.params, trial.values) for trial in first] == [(trial.params, trial.values) for trial in again]
     for how in ("again:1", again[1].user_attrs["run_id"]):
@@ -159,7 +166,7 @@ def test_a_trial_that_is_not_there_is_refused(client, swept: str, word: str) -> 
 
 def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str]) -> None:
     keep = [word for word in words if "pruner" not in word]
-    sweep.main([*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14", "--start=noise"])
+    sweep.main([*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14"])
     _, children, found = agree(client, "pruned")
     pruned = [child for child, trial in zip(children, found, strict=True) if trial.state == TrialState.PRUNED]
     assert pruned and all("fell behind other trials at step" in child.data.tags["reason"] for child in pruned)
@@ -253,6 +260,7 @@ def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, mon
     assert parent.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) -> None:
     own = [word for word in words if "goal" not in word]
     sweep.main([*own, "--sweep=judged", "--goal=recognised,diversity", "--n_trials=2"])
@@ -269,6 +277,7 @@ def test_a_sweep_of_another_store_is_refused(client, words, tmp_path, monkeypatc
         sweep.main([*words, "--sweep=here", "--n_trials=2"])
 
 
+@pytest.mark.slow
 def test_trainings_are_swept_and_pruned_epoch_by_epoch(client, small_dataset: Path) -> None:
     own = [f"--dataset={small_dataset}", "--batch_size=64", "--epochs=2", "--validation_fraction=0.3"]
     sweep_training.main([*own, "--sweep=nets", "--n_trials=7", "--learning_rate=1e-4..1:log", "--sampler=random"])
