@@ -421,8 +421,9 @@ class SweepSettings(Settings):
     sweep: str = text("", "Name of the sweep; else one that its settings make. The same name goes on with it.")
     file: str = text("", "Path of a TOML file that gives any of these settings; the command line overrules it.")
     storage: str = text(
-        "sweeps.journal",
-        "Where Optuna keeps the trials: a journal file for one machine, postgresql://... for many.",
+        "",
+        "Where Optuna keeps the trials: path of a journal file for one machine, postgresql://... for many; else "
+        "sweeps.journal beside the tracking database.",
     )
 
     @classmethod

@@ -1,12 +1,13 @@
 """The only door to Optuna: one study that many processes share, and go on with whenever they like.
 
 A trial is claimed, and told complete, pruned or failed. One whose process has gone is lost: it is told failed, and its
-settings wait to be tried again. Trials count towards the total unless they are lost, so that the total is exact
-however many processes claim at once and whoever is killed.
+settings wait to be tried again. Trials count towards the total unless they are lost, and one process claims at a time,
+so that the total is exact however many there are and whoever is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -47,6 +49,9 @@ SECONDS_OF_A_LOCK = 10
 
 PROCESS, LOST, REASON, RUN_ID = "process", "lost", "reason", "run_id"
 """Attributes of a trial: who works on it, why it is lost, why it failed, the run that shows it."""
+
+
+DATABASES = ("postgresql", "sqlite")
 
 
 class StudyError(SettingError):
@@ -83,17 +88,34 @@ class Study:
 
     def claim(self, total: int) -> Trial | None:
         """A trial to work on, or None where `total` are finished or in somebody's hands."""
-        if sum(counts(trial) for trial in self.trials()) >= total:
-            return None
-        with _quiet():
-            trial = self._study.ask()
-        ahead = sum(counts(other) for other in self.trials() if other.number < trial.number)
-        if ahead >= total:
-            # Others claimed at the same moment. It waits for whoever raises the total.
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            return None
-        trial.set_user_attr(PROCESS, processes.this_process())
+        with self._alone():
+            if sum(counts(trial) for trial in self.trials()) >= total:
+                return None
+            with _quiet():
+                trial = self._study.ask()
+            trial.set_user_attr(PROCESS, processes.this_process())
         return trial
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from claiming or giving up: they would look at once, and claim one trial too many.
+
+        The lock is the system's (of the journal's file) or the database's, which free it when a process is killed.
+        """
+        if isinstance(self._storage, JournalStorage):
+            backend: Any = self._storage._backend
+            with open(backend._file_path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+            return
+        engine = _engine(self._storage)
+        if engine.dialect.name != "postgresql":
+            yield  # SQLite, which has one worker
+            return
+        with engine.begin() as connection:
+            key = derive_seed(0, "claim", self.name)
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            yield
 
     @contextmanager
     def heartbeat(self, trial: Trial) -> Iterator[None]:
@@ -124,21 +146,22 @@ class Study:
     def give_up(self, number: int, reason: str) -> bool:
         """Say that a trial is lost, and have its settings tried again. False if somebody else has."""
         trial = self._trial(number)
-        try:
-            self._storage.set_trial_user_attr(trial._trial_id, LOST, reason)
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        except UpdateFinishedTrialError:
-            return False
-        # What RetryHeartbeatStaleTrialCallback adds, but without the attributes of the one that was lost.
-        history = [*trial.system_attrs.get("retry_history", []), number]
-        attributes = {**trial.system_attrs, "failed_trial": history[0], "retry_history": history}
-        again = optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs=attributes,
-        )
-        self._study.add_trial(again)
+        with self._alone():
+            try:
+                self._storage.set_trial_user_attr(trial._trial_id, LOST, reason)
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            except UpdateFinishedTrialError:
+                return False
+            # What RetryHeartbeatStaleTrialCallback adds, but without the attributes of the one that was lost.
+            history = [*trial.system_attrs.get("retry_history", []), number]
+            attributes = {**trial.system_attrs, "failed_trial": history[0], "retry_history": history}
+            again = optuna.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                system_attrs=attributes,
+            )
+            self._study.add_trial(again)
         return True
 
     def lost(self) -> list[int]:
@@ -147,7 +170,7 @@ class Study:
         if not running:
             return []
         stale: set[int] = set()
-        if isinstance(self._storage, RDBStorage) or hasattr(self._storage, "_get_stale_trial_ids"):
+        if hasattr(self._storage, "_get_stale_trial_ids"):
             stale = set(self._storage._get_stale_trial_ids(self._study._study_id))
         now = time.monotonic()
         found = []
@@ -269,6 +292,12 @@ def open_storage(storage: str) -> BaseStorage:
     for logger in ("optuna", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    scheme = storage.partition("://")[0].partition("+")[0]
+    if "://" in storage and scheme not in DATABASES:
+        raise StudyError(
+            f"`storage` must be the path of a journal file, or begin with postgresql:// or sqlite:///; got "
+            f"{hide_password(storage)!r}."
+        )
     try:
         with _quiet():
             if "://" not in storage:
@@ -283,6 +312,13 @@ def open_storage(storage: str) -> BaseStorage:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
         raise StudyError(f"`storage`: {hide_password(storage)} cannot be opened ({reason}).{cure}") from error
+
+
+def _engine(storage: BaseStorage) -> sqlalchemy.Engine:
+    """Of a database; Optuna wraps the storage into one that caches."""
+    inner: Any = getattr(storage, "_backend", storage)
+    engine: sqlalchemy.Engine = inner.engine
+    return engine
 
 
 def hide_password(storage: str) -> str:

@@ -518,6 +518,15 @@ def tracking_uri() -> str:
     return str(mlflow.get_tracking_uri())
 
 
+def store_folder() -> Path:
+    """The folder of the tracking database; the working folder where it is a server's.
+
+    `mlflow run` calls its command in the project's folder, whichever folder, and database, the person is in.
+    """
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")).absolute().parent if uri.startswith("sqlite:///") else Path.cwd()
+
+
 def how_to_look() -> str:
     """The command that shows the store of this process in a browser, or its address."""
     uri = tracking_uri()
@@ -596,6 +605,34 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
+def deferring_interrupts() -> Iterator[Callable[[], None]]:
+    """Note the first SIGINT or SIGTERM and raise nothing; the function given raises `Interrupted` if there was one.
+
+    For work between whose steps a database is written, which must not be broken off. A second signal is raised at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted:
+            raise Interrupted(number)
+        noted.append(number)
+
+    def check() -> None:
+        if noted:
+            raise Interrupted(noted[0])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _undisturbed() -> Iterator[None]:
     """Hold signals back for the moment in which a run is closed."""
     if threading.current_thread() is not threading.main_thread():
@@ -614,6 +651,8 @@ def _quiet_logs() -> None:
     """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
     # A bar for each file, gone before it can be read; who wants it sets the variable.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # With a server two lines at each run's end, also at each trial's; `signpost` says it once.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("alembic", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs each error of the database with its traceback, and raises it all the same.

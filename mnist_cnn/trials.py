@@ -59,6 +59,9 @@ class TrialResult:
 Report = Callable[[int, Mapping[str, float]], None]
 """Told of step and numbers at each snapshot or epoch; raises `Pruned`."""
 
+Tick = Callable[[], None]
+"""Called about twice a second; raises what ends the trial."""
+
 
 class AscentTrials:
     """Trials of `optimize`. load: the network of a URI. score: as `pipelines.judges.scorer` gives, or None."""
@@ -67,8 +70,8 @@ class AscentTrials:
         self._data, self._load, self._score = data, load, score
         self._networks: dict[str, keras.Model] = {}
 
-    def __call__(self, settings: OptimizeSettings, result: TrialResult, report: Report) -> None:
-        """Fill `result` snapshot by snapshot. Raises what `ascend` does, and what `report` does."""
+    def __call__(self, settings: OptimizeSettings, result: TrialResult, report: Report, tick: Tick) -> None:
+        """Fill `result` snapshot by snapshot. Raises what `ascend`, `report` and `tick` do."""
         network = self._networks.get(settings.model) or self._networks.setdefault(
             settings.model, self._load(settings.model)
         )
@@ -95,7 +98,14 @@ class AscentTrials:
                 report(step, result.metrics)
 
         own_seeds = dataclasses.replace(settings, seed=panel.seeds)
-        ascent.ascend(network, panel.starts.images, panel.targets, own_seeds, on_snapshot=on_snapshot)
+        ascent.ascend(
+            network,
+            panel.starts.images,
+            panel.targets,
+            own_seeds,
+            on_progress=lambda done, total: tick(),
+            on_snapshot=on_snapshot,
+        )
 
 
 class TrainingTrials:
@@ -104,8 +114,8 @@ class TrainingTrials:
     def __init__(self, data: Split, robust: bool) -> None:
         self._data, self._robust = data, robust
 
-    def __call__(self, settings: TrainSettings, result: TrialResult, report: Report) -> None:
-        """Fill `result` epoch by epoch. Raises what `training.train` does, and what `report` does."""
+    def __call__(self, settings: TrainSettings, result: TrialResult, report: Report, tick: Tick) -> None:
+        """Fill `result` epoch by epoch. Raises what `training.train`, `report` and `tick` do."""
         network = networks.build(
             settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
         )
@@ -117,4 +127,4 @@ class TrainingTrials:
                 result.metrics |= within.metrics("validation")
             report(epoch.epoch, result.metrics)
 
-        training.train(network, self._data, settings, on_epoch=on_epoch)
+        training.train(network, self._data, settings, on_steps=lambda steps: tick(), on_epoch=on_epoch)

@@ -35,8 +35,8 @@ SECONDS_TO_END = 10.0
 SHARE_FOR_PICTURES = 0.05
 """Of the time, so many pictures of the whole sweep are drawn on the way; all are drawn at the end."""
 
-Evaluate = Callable[[Any, "TrialResult", Callable[[int, Mapping[str, float]], None]], None]
-"""A trial: its settings, the result to fill, and whom to tell of each step. See `mnist_cnn.trials`."""
+Evaluate = Callable[[Any, "TrialResult", Callable[[int, Mapping[str, float]], None], Callable[[], None]], None]
+"""A trial: its settings, the result to fill, whom to tell of each step, what to call now and then. See `trials`."""
 
 
 class SweepStopped(ArithmeticError):
@@ -78,8 +78,9 @@ def run_sweep(
 
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
+    storage = settings.storage or str(tracking.store_folder() / "sweeps.journal")
     one, _ = study.open_study(
-        settings.storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
+        storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
         seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
     total = (
@@ -104,16 +105,19 @@ def run_sweep(
             _begin(run, one, settings, space, data, device, new=not parent)
             left = total - sum(1 for trial in one.trials() if study.counts(trial) and trial.state.is_finished())
             print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
-            board = _Board(run, one, settings, total)
+            board = _Board(run, one, storage)
             try:
                 if settings.workers > 1:
                     prepare()  # what the workers would each train for themselves
                     _watch(_start_workers(settings, space, words, name, run.run_id), board, one, total)
                 else:
                     _work(one, total, run.run_id, prepare(), board.update)
-            finally:
+            except KeyboardInterrupt:
                 _tidy(one, run.run_id)
-                board.finish()
+                board.finish(in_a_hurry=True)
+                raise
+            _tidy(one, run.run_id)
+            board.finish()
     except KeyboardInterrupt:
         print(f"\nThe same command goes on with {name}; nothing that is finished is done again.", file=sys.stderr)
         raise
@@ -187,7 +191,17 @@ def _what_is_left(left: int, total: int) -> str:
 
 def _work(one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callable[[], None]) -> None:
     """Trials until there are `total`. Waits for those in others' hands, to take them over should they be lost."""
+    from mnist_cnn import tracking
+
+    with tracking.deferring_interrupts() as check:
+        _work_unless(check, one, total, parent, evaluate, tell)
+
+
+def _work_unless(
+    check: Callable[[], None], one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callable[[], None]
+) -> None:
     while True:
+        check()
         _tidy(one, parent)
         trial = one.claim(total)
         if trial is None:
@@ -196,7 +210,7 @@ def _work(one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callabl
             time.sleep(SECONDS_BETWEEN_LOOKS)
             continue
         started = time.perf_counter()
-        state = _one_trial(one, trial, parent, evaluate)
+        state = _one_trial(one, trial, parent, evaluate, check)
         print(_line(one, trial.number, total, state, time.perf_counter() - started), flush=True)
         tell()
         if one.failures_in_a_row() >= FAILURES_IN_A_ROW:
@@ -204,7 +218,7 @@ def _work(one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callabl
             raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
 
 
-def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate) -> str:
+def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check: Callable[[], None]) -> str:
     """Do one trial; its run says how it ended before the study does."""
     from mnist_cnn import figures, sweep_runs, trials
 
@@ -226,7 +240,7 @@ def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate) -> str
     state, reason, values_of_goals = "complete", "", []
     try:
         with one.heartbeat(trial):
-            evaluate(settings, result, report)
+            evaluate(settings, result, report, check)
         values_of_goals = [result.metrics.get(trials.METRICS[goal], math.nan) for goal in one.goals]
         if not all(map(math.isfinite, values_of_goals)):
             raise ArithmeticError(f"{' and '.join(one.goals)} came to {values_of_goals}")
@@ -297,8 +311,8 @@ def _done(one: Study) -> int:
 class _Board:
     """Keeps the sweep's run up to date: best values at once, pictures as often as they do not slow the sweep down."""
 
-    def __init__(self, run: tracking.TrackedRun, one: Study, settings: SweepSettings, total: int) -> None:
-        self._run, self._one, self._settings, self._total = run, one, settings, total
+    def __init__(self, run: tracking.TrackedRun, one: Study, storage: str) -> None:
+        self._run, self._one, self._storage = run, one, storage
         self._done = -1
         self._images: dict[str, Mapping[str, Any]] = {}
         self._drawn, self._cost = time.monotonic(), 1.0
@@ -322,10 +336,11 @@ class _Board:
         if time.monotonic() - self._drawn > self._cost / SHARE_FOR_PICTURES:
             self._draw()
 
-    def finish(self) -> None:
+    def finish(self, in_a_hurry: bool = False) -> None:
         self._done = -1
         self.update()
-        self._draw()
+        if not in_a_hurry or self._cost < SECONDS_TO_END / 2:
+            self._draw()
 
     def _draw(self) -> None:
         from mnist_cnn import charts, report
@@ -336,7 +351,7 @@ class _Board:
             self._run.log_bytes(picture, f"figures/{name}.png")
         self._run.log_table(report.trials_table(self._one), "trials.json")
         self._run.log_text(report.page(self._one, pictures, self._images_of), "sweep.html")
-        self._run.describe(report.of_sweep(self._one, _how_to_open(self._settings.storage)))
+        self._run.describe(report.of_sweep(self._one, _how_to_open(self._storage)))
         self._drawn = time.monotonic()
         self._cost = self._drawn - started
 
@@ -382,18 +397,22 @@ def _start_workers(
 
 def _watch(workers: list[subprocess.Popen[bytes]], board: _Board, one: Study, total: int) -> None:
     """Wait for the workers; one that ends before the sweep does is told of, and the others do its work."""
+    from mnist_cnn import tracking
+
     reported: set[int] = set()
     try:
-        while True:
-            codes = {worker.pid: worker.poll() for worker in workers}
-            for pid, code in codes.items():
-                if code and pid not in reported:
-                    reported.add(pid)
-                    print(f"Worker {pid} ended with status {code}; its trial is tried again.", file=sys.stderr)
-            if all(code is not None for code in codes.values()):
-                break
-            board.update()
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+        with tracking.deferring_interrupts() as check:
+            while True:
+                check()
+                codes = {worker.pid: worker.poll() for worker in workers}
+                for pid, code in codes.items():
+                    if code and pid not in reported:
+                        reported.add(pid)
+                        print(f"Worker {pid} ended with status {code}; its trial is tried again.", file=sys.stderr)
+                if all(code is not None for code in codes.values()):
+                    break
+                board.update()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
     finally:
         for worker in workers:
             if worker.poll() is None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import psutil
 import pytest
+from commands import client_of, mlflow_run, run, serving, start, wait_for
 from conftest import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -25,52 +23,16 @@ LONG = ["--epochs", "60", "--batch_size", "64", "--seed", "2"]
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
 
-def environment(**changes: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    # `mlflow run` calls `python`, as a person with an activated environment has it.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
-    return {**clean, "PATH": path, "PYTHONPATH": str(PROJECT), "GIT_PYTHON_REFRESH": "quiet", **changes}
-
-
-def start(*words: object, cwd: Path, **changes: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(word) for word in words], cwd=cwd, env=environment(**changes), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def run(*words: object, cwd: Path, **changes: str) -> tuple[int, str]:
-    process = start(*words, cwd=cwd, **changes)
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
-
-
-def mlflow_run(entry_point: str, *settings: object, cwd: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
-    words = [word for setting in settings for word in ("-P", setting)]
-    return run("mlflow", "run", PROJECT, "-e", entry_point, *options, *words, cwd=cwd)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, store: Path) -> Path:
     """An empty folder, as a newcomer has it, away from the project."""
     return tmp_path
 
 
-def client_of(folder: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
-
-
 def only_run(folder: Path) -> mlflow.entities.Run:
     runs = client_of(folder).search_runs(["0"])
     assert len(runs) == 1, [(one.info.run_name, one.info.status, one.data.tags.get("reason")) for one in runs]
     return runs[0]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -204,38 +166,6 @@ def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-@contextlib.contextmanager
-def serving(folder: Path, *words: str) -> Iterator[str]:
-    """`mlflow ...` on a free port of the loopback address, stopped at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    log = (folder / "server.log").open("w+")
-    server = subprocess.Popen(
-        ["mlflow", *words, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True,
-    )  # fmt: skip
-
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"{address}/health", timeout=1).status == 200
-        assert server.poll() is None, (folder / "server.log").read_text()
-        return False
-
-    try:
-        wait_for(answers)
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-        log.close()
 
 
 def test_it_behaves_the_same_with_a_remote_tracking_server(folder: Path, tmp_path_factory, small_dataset: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -93,29 +94,21 @@ def test_a_trial_that_nobody_put_a_name_to_is_lost_after_a_while(tmp_path: Path,
 
 
 def test_no_more_than_the_total_is_claimed_though_all_claim_at_once(tmp_path: Path) -> None:
-    """Each worker sees room for one more at the same moment: those who come too late hand theirs back."""
-    first, second = opened(tmp_path / "a"), opened(tmp_path / "a")
-    work(first, 4)
-    late = second._study.ask()
-    mine = first.claim(5)
-    assert mine is None  # number 4 is in the second's hands
-    second.fail(late.number, "broke")
-    assert first.claim(5) is None
-    assert len(work(first, 7)) == 2
-    # The race itself: a claim between the look and the ask.
-    trials = first.trials
+    """Eight threads, each with the study open for itself, want ten trials and look again and again."""
+    total, claimed = 10, []
+    each_own = [opened(tmp_path / "a", sampler="random") for _ in range(8)]
 
-    def look_then_others_claim():
-        seen = trials()
-        first.trials = trials
-        second.claim(8)
-        return seen
+    def claim(one: study.Study) -> None:
+        while (trial := one.claim(total)) is not None:
+            claimed.append(trial.number)
 
-    first.trials = look_then_others_claim
-    assert first.claim(8) is None
-    assert [study.state_of(trial) for trial in trials()][-2:] == ["running", "waiting"]
-    assert len(work(first, 9)) == 1
-    assert [study.state_of(trial) for trial in trials()][-2:] == ["running", "complete"]
+    threads = [threading.Thread(target=claim, args=(one,)) for one in each_own]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(total))
+    assert len(each_own[0].trials()) == total
 
 
 def test_failed_trials_count_and_their_row_is_seen(tmp_path: Path) -> None:
@@ -164,6 +157,8 @@ def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(tmp_pat
         study.open_storage(str(tmp_path / "none" / "a"))
     with pytest.raises(study.StudyError) as refusal:
         study.open_storage("postgresql://me:secret@127.0.0.1:1/nothing")
+    with pytest.raises(study.StudyError, match="must be the path of a journal file"):
+        study.open_storage("redis://127.0.0.1/0")
     assert "secret" not in str(refusal.value) and "me@127.0.0.1:1/nothing" in str(refusal.value)
 
 

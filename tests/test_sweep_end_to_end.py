@@ -1,0 +1,192 @@
+"""Sweeps in processes of their own, killed, interrupted, joined; each time Optuna and MLflow must say the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import optuna
+import psutil
+import pytest
+import sqlalchemy
+from commands import client_of, mlflow_run, postgresql, run, serving, start, wait_for
+
+from mnist_cnn import study, sweep_runs
+
+pytestmark = pytest.mark.slow
+
+SWEEP = (sys.executable, "-m", "pipelines.sweep")
+TINY = ["--steps=2", "--snapshot_every=1", "--num_images=1", "--goal=probability", "--pruner=none", "--sampler=random"]
+ONE_OPEN = [
+    "--start=noise", "--learning_rate=0.05", "--tv_weight=0", "--smoothness_weight=0", "--border_weight=0",
+    "--temperature=1", "--shift=0", "--degrees=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, store: Path, small_dataset: Path) -> Path:
+    """A folder with a store that holds a network."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    status, output = run(
+        sys.executable, "-m", "pipelines.train", "--dataset", small_dataset, "--batch_size=64", cwd=folder
+    )
+    assert status == 0, output
+    return folder
+
+
+@pytest.fixture
+def words(small_dataset: Path) -> list[str]:
+    return [*TINY, *ONE_OPEN, f"--dataset={small_dataset}"]
+
+
+def agreeing(client: mlflow.MlflowClient, storage: optuna.storages.BaseStorage, name: str) -> list[str]:
+    """The states of the trials, once it is sure that each has exactly one run that says the same."""
+    found = optuna.load_study(study_name=name, storage=storage).trials
+    (parent,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
+    assert parent.info.status == "FINISHED"
+    children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=1000)
+    by_number = {int(child.data.tags["trial"]): child for child in children}
+    assert len(by_number) == len(children) == len(found)
+    for trial in found:
+        child, state = by_number[trial.number], study.state_of(trial)
+        assert (child.data.tags["state"], child.info.status) == (state, sweep_runs.STATUS[state])
+        if state == "complete":
+            assert json.loads(child.data.tags["values"]) == trial.values
+            assert child.data.metrics["target_probability"] == trial.value
+    finished = [trial.params["l2_weight"] for trial in found if study.state_of(trial) == "complete"]
+    assert len(set(finished)) == len(finished), "a trial was repeated"
+    assert not client.search_runs(["0"], "attributes.status = 'RUNNING'")
+    return [study.state_of(trial) for trial in found]
+
+
+def journal(folder: Path) -> optuna.storages.BaseStorage:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "sweeps.journal"))
+    return optuna.storages.JournalStorage(backend)
+
+
+def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[str]) -> None:
+    command = [*SWEEP, *words, "--sweep=killed", "--n_trials=60"]
+    moments = random.Random(5)
+    marks: list[int] = []
+    for _ in range(8):
+        process = start(*command, cwd=home)
+        began = len((home / "sweeps.journal").read_bytes()) if (home / "sweeps.journal").exists() else 0
+        if moments.random() < 0.75:  # among its trials; else wherever it is on its way there
+            wait_for(lambda began=began: (home / "sweeps.journal").exists()
+                     and len((home / "sweeps.journal").read_bytes()) > began + 2000)  # fmt: skip
+            time.sleep(moments.uniform(0, 0.4))
+        else:
+            time.sleep(moments.uniform(1, 6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        marks.append(len(optuna.load_study(study_name="killed", storage=journal(home)).trials) if marks or (
+            home / "sweeps.journal").exists() else 0)  # fmt: skip
+    status, output = run(*command, cwd=home)
+    assert status == 0, output
+    states = agreeing(client_of(home), journal(home), "killed")
+    assert states.count("complete") == 60
+    assert set(states) <= {"complete", "lost"}
+
+
+def test_ctrl_c_ends_all_workers_within_seconds_and_the_same_command_goes_on(home: Path, words: list[str]) -> None:
+    command = [*SWEEP, *words, "--sweep=interrupted", "--workers=2", "--n_trials=40", "--steps=40"]
+    command = [word for word in command if word != "--steps=2"]
+    process = start(*command, cwd=home)
+    family = psutil.Process(process.pid)
+
+    def works() -> bool:
+        try:
+            found = optuna.load_study(study_name="interrupted", storage=journal(home)).trials
+        except KeyError:
+            return False
+        return sum(trial.state.is_finished() for trial in found) > 2
+
+    wait_for(works)
+    workers = family.children(recursive=True)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130 and "The same command goes on with interrupted" in output, output
+    assert "Traceback" not in output
+    assert not any(worker.is_running() for worker in workers)
+    assert not client_of(home).search_runs(["0"], "attributes.status = 'RUNNING'")
+    status, output = run(*command, cwd=home)
+    assert status == 0 and "Traceback" not in output, output
+    states = agreeing(client_of(home), journal(home), "interrupted")
+    assert states.count("complete") == 40
+
+
+def test_two_sweeps_at_once_on_one_store(home: Path, words: list[str]) -> None:
+    pair = [start(*SWEEP, *words, f"--sweep=side-{side}", f"--seed={side}", "--n_trials=15", cwd=home) for side in "12"]
+    for process in pair:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    for side in "12":
+        assert agreeing(client_of(home), journal(home), f"side-{side}") == ["complete"] * 15
+
+
+def test_mlflow_run_goes_on_in_the_same_run(home: Path, small_dataset: Path) -> None:
+    plain = [word.removeprefix("--") for word in [*TINY, *ONE_OPEN]]
+    for total in (2, 4):
+        settings = [*plain, f"dataset={small_dataset}", "sweep=by-mlflow", f"n_trials={total}"]
+        status, output = mlflow_run("sweep", *settings, cwd=home)
+        assert status == 0, output
+        # The run that `mlflow run` made for going on is put aside when it has ended.
+        wait_for(lambda: not client_of(home).search_runs(["0"], "attributes.run_name LIKE 'empty%'"))
+        assert agreeing(client_of(home), journal(home), "by-mlflow") == ["complete"] * total
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A PostgreSQL server, and a tracking server that keeps its runs in it: Optuna's URL and the server's address."""
+    folder = tmp_path_factory.mktemp("server")
+    with postgresql("optuna", "mlflow") as address:
+        backend = ["--backend-store-uri", f"{address}/mlflow", "--artifacts-destination", str(folder / "artifacts")]
+        with serving(folder, "server", *backend) as tracking:
+            yield f"{address}/optuna", tracking
+
+
+def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_late(
+    servers: tuple[str, str], tmp_path_factory, small_dataset: Path, words: list[str]
+) -> None:
+    url, tracking = servers
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+    folder, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
+    remote = {"MLFLOW_TRACKING_URI": tracking, "TF_NUM_INTRAOP_THREADS": "1"}
+    status, output = run(
+        sys.executable, "-m", "pipelines.train", "--dataset", small_dataset, "--batch_size=64", cwd=folder, **remote
+    )
+    assert status == 0, output
+    command = [*SWEEP, *words, "--sweep=many", "--n_trials=200", f"--storage={url}"]
+    first = start(*command, "--workers=3", cwd=folder, **remote)
+
+    def finished() -> int:
+        try:
+            found = optuna.load_study(study_name="many", storage=storage).trials
+        except KeyError:
+            return 0
+        return sum(trial.state.is_finished() for trial in found)
+
+    wait_for(lambda: finished() > 10)
+    late = start(*command, cwd=other, **remote)
+    wait_for(lambda: finished() > 30)
+    psutil.Process(first.pid).children()[0].kill()
+    outputs = [process.communicate(timeout=400)[0] for process in (first, late)]
+    assert (first.returncode, late.returncode) == (0, 0), outputs
+    assert "its trial is tried again" in outputs[0]
+    assert "Trial" in outputs[1], "the late one did its share"
+    states = agreeing(mlflow.MlflowClient(tracking_uri=tracking), storage, "many")
+    assert states.count("complete") == 200
+    assert states.count("lost") <= 1
+    assert not list(other.iterdir()), "nothing is written beside remote stores"
+    storage.scoped_session.remove()
+    storage.engine.dispose()
