@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 import optuna
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,13 +24,16 @@ from mnist_cnn.settings import MAXIMISED
 from mnist_cnn.space import Choices
 from mnist_cnn.study import RUN_ID, Study
 
+if TYPE_CHECKING:  # plain records; `sweep_runs` is another door
+    from mnist_cnn.sweep_runs import SweepRecord, TrialRecord
+
 ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
 """Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
 
 COLOURS = (TRAIN, VALIDATION, "#3c8d5a", "#7b4ea3", ACCENT, QUIET)
 MOST_IN_A_CONTOUR = 4
 BINS = 9
-SHOWN_OF_A_TRIAL = 4
+SHOWN_OF_A_TRIAL = 10
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def pareto_front(one: Study, images_of: ImagesOf) -> bytes:
     complete = [trial for trial in one.trials() if trial.state == TrialState.COMPLETE]
     front = sorted(one.best(), key=lambda trial: trial.values[0])
     figure = Figure(figsize=(9, 6.4), dpi=DPI, layout="constrained")
-    axes, strip = figure.subplots(2, 1, height_ratios=(3, 1))
+    axes, strip = figure.subplots(2, 1, height_ratios=(2, 1))
     axes.plot([t.values[0] for t in complete], [t.values[1] for t in complete], "o", color=QUIET, alpha=0.5)
     axes.plot([t.values[0] for t in front], [t.values[1] for t in front], "o-", color=VALIDATION)
     for trial in front:
@@ -180,7 +185,7 @@ def pareto_front(one: Study, images_of: ImagesOf) -> bytes:
     axes.set_ylabel(_spelled(second))
     _finish(axes, f"{_spelled(first)} against {_spelled(second)}: nothing beats the orange ones in both")
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, BINS).round().astype(int))]
-    columns = [(f"trial {trial.number}", _column(trial.user_attrs.get(RUN_ID, ""), images_of)) for trial in chosen]
+    columns = [(f"trial {trial.number}", _mosaic(trial.user_attrs.get(RUN_ID, ""), images_of)) for trial in chosen]
     _columns_of_images(strip, [(i / max(1, len(columns) - 1), *column) for i, column in enumerate(columns)])
     return _bytes(figure)
 
@@ -216,56 +221,43 @@ def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name
     """For each line the goal against a weight, with the best trials' images along the axis; empty without lines."""
     if not lines:
         return b""
-    every = np.concatenate([line.x for line in lines])
-    positive = every[every > 0]
-    log = len(positive) > 0 and positive.max() / positive.min() > 30
-    figure = Figure(figsize=(10, 4.1 * len(lines)), dpi=DPI, layout="constrained")
-    grid = figure.subplots(2 * len(lines), 1, height_ratios=[2, 1.25] * len(lines), squeeze=False)[:, 0]
-    least = positive.min() if log else 0.0
-
-    def scale(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.log10(np.maximum(weights, least / 3)) if log else weights
-
-    low, high = float(scale(every).min()), float(scale(every).max())
-    edges = np.linspace(low, high + 1e-12, BINS + 1)
+    axis = _Axis(lines)
+    figure = Figure(figsize=(10, 4.9 * len(lines)), dpi=DPI, layout="constrained")
+    grid = figure.subplots(2 * len(lines), 1, height_ratios=[2, 1.9] * len(lines), squeeze=False)[:, 0]
     scores = np.concatenate([line.scores for line in lines])
     margin = 0.05 * max(float(np.ptp(scores)), 1e-3)
     for line, colour, axes, strip in zip(lines, COLOURS * len(lines), grid[::2], grid[1::2], strict=False):
-        places = scale(line.x)
-        axes.plot(places, line.scores, "o", color=colour, alpha=0.55)
-        columns, means = [], []
-        for left, right in zip(edges[:-1], edges[1:], strict=True):
-            inside = np.flatnonzero((places >= left) & (places < right))
-            if not len(inside):
-                continue
-            sign = 1 if MAXIMISED[goal] else -1
-            best = inside[np.argmax(sign * line.scores[inside])]
-            middle = (left + right) / 2
-            means.append((middle, line.scores[inside].mean(), line.scores[best]))
-            caption = f"{line.x[best]:.2g}\n{line.scores[best]:.3g}"
-            columns.append(((middle - low) / max(high - low, 1e-12), caption, _column(line.run_ids[best], images_of)))
-        axes.plot([m[0] for m in means], [m[2] for m in means], color=colour, label="best in a ninth of the axis")
-        axes.plot([m[0] for m in means], [m[1] for m in means], color=colour, linestyle=":", label="mean")
+        bins = axis.bins(line, MAXIMISED[goal])
+        middles = [one.middle for one in bins]
+        axes.plot(axis.places(line.x), line.scores, "o", color=colour, alpha=0.55)
+        axes.plot(middles, [line.scores[one.best] for one in bins], color=colour, label="best in a ninth of the axis")
+        axes.plot(middles, [line.scores[one.inside].mean() for one in bins], color=colour, ls=":", label="mean there")
         axes.set_ylim(scores.min() - margin, scores.max() + margin)
-        axes.set_xlim(low, max(high, low + 1e-9))
-        if log:
-            ticks = np.arange(math.ceil(low), math.floor(high) + 1)
-            axes.set_xticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
-        axes.set_xlabel(name)
+        axis.finish(axes, name)
         axes.set_ylabel(_spelled(goal))
-        _finish(axes, f"{line.label}: does a higher {name} help?")
+        _finish(axes, f"{_spelled(line.label)}: does a higher {name} help?")
         axes.legend(frameon=False, fontsize=8)
+        columns = [
+            (
+                axis.share(one.middle),
+                f"{line.x[one.best]:.2g}\n{line.scores[one.best]:.3g}",
+                _mosaic(line.run_ids[one.best], images_of),
+            )
+            for one in bins
+        ]
         _columns_of_images(strip, columns)
     return _bytes(figure)
 
 
-def _column(run_id: str, images_of: ImagesOf) -> NDArray[np.uint8] | None:
-    """A few of a trial's last images, one below the other."""
+def _mosaic(run_id: str, images_of: ImagesOf) -> NDArray[np.uint8] | None:
+    """A trial's last images, two columns of up to five."""
     finals = images_of(run_id).get("finals") if run_id else None
     if finals is None or not len(finals):
         return None
-    shown = np.unique(np.linspace(0, len(finals) - 1, SHOWN_OF_A_TRIAL).round().astype(int))
-    return np.concatenate(list(finals[shown]))
+    shown = finals[np.unique(np.linspace(0, len(finals) - 1, SHOWN_OF_A_TRIAL).round().astype(int))]
+    framed = [np.pad(image, 1, constant_values=96) for image in shown]
+    framed += [np.full_like(framed[0], 255)] * (len(framed) % 2)
+    return np.concatenate([np.concatenate(framed[i : i + 2], axis=1) for i in range(0, len(framed), 2)])
 
 
 def _columns_of_images(axes: Any, columns: Sequence[tuple[float, str, NDArray[np.uint8] | None]]) -> None:
@@ -274,10 +266,11 @@ def _columns_of_images(axes: Any, columns: Sequence[tuple[float, str, NDArray[np
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     for place, caption, column in columns:
-        axes.text(place, 1.0, caption, ha="center", va="bottom", fontsize=7, color=QUIET, transform=axes.transAxes)
+        axes.text(place, 1.0, caption, ha="center", va="bottom", fontsize=8, color=QUIET, transform=axes.transAxes)
         if column is not None:
             inset = axes.inset_axes((place - 0.05, 0.0, 0.1, 0.98))
             inset.imshow(column, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            inset.set_anchor("N")
             inset.set_axis_off()
 
 
@@ -307,6 +300,9 @@ def _png(axes: Any, size: tuple[float, float]) -> bytes:
     figure.set_size_inches(*size)
     for each in figure.axes:
         each.set_facecolor("white")
+        each.grid(False)
+        for one in (each.xaxis, each.yaxis):  # labels between the powers of ten lie upon each other
+            one.set_minor_formatter(NullFormatter())
     try:
         return _bytes(figure)
     finally:
@@ -317,3 +313,119 @@ def _bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white")
     return buffer.getvalue()
+
+
+def side_by_side(rows: Sequence[tuple[str, Mapping[str, NDArray[Any]]]]) -> bytes:
+    """The last images of each sweep's best trial, a row each, with what it came to."""
+    figure = Figure(figsize=(11, 1.45 * len(rows) + 0.3), dpi=DPI, layout="constrained")
+    grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axes, (label, arrays) in zip(grid, rows, strict=True):
+        finals = arrays.get("finals")
+        if finals is not None and len(finals):
+            spaced = np.concatenate([np.pad(image, 1, constant_values=96) for image in finals], axis=1)
+            axes.imshow(spaced, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(label, loc="left", fontsize=9)
+        axes.set_axis_off()
+    return _bytes(figure)
+
+
+def lines_of(records: Sequence[SweepRecord], along: str, networks: Mapping[str, str]) -> dict[str, list[Series]]:
+    """For each start (or all trainings together) a line for each sweep and network, along a setting."""
+    panels: dict[str, dict[str, list[TrialRecord]]] = {}
+    for record in records:
+        several = len({trial.settings.get("model") for trial in record.complete}) > 1
+        for trial in record.complete:
+            if along not in trial.settings:
+                continue
+            start = trial.settings.get("start", "")
+            panel = f"From {start.replace('_', ' ')}" if start else "Trainings"
+            model = trial.settings.get("model", "")
+            line = f"{record.name}, {networks.get(model, model)}" if several or model else record.name
+            panels.setdefault(panel, {}).setdefault(line, []).append(trial)
+    return {
+        panel: [
+            Series(
+                line,
+                np.array([float(trial.settings[along]) for trial in trials]),
+                np.array([trial.values[0] for trial in trials]),
+                tuple(trial.run_id for trial in trials),
+            )
+            for line, trials in lines.items()
+        ]
+        for panel, lines in sorted(panels.items())
+    }
+
+
+def along(panels: Mapping[str, Sequence[Series]], goal: str, name: str) -> bytes:
+    """The goal against a setting: starts side by side on common axes, a colour for each sweep and network.
+
+    The line joins the best in each ninth of the axis.
+    """
+    if not panels:
+        return b""
+    axis = _Axis([line for lines in panels.values() for line in lines])
+    figure = Figure(figsize=(5.2 * len(panels) + 0.6, 4.6), dpi=DPI, layout="constrained")
+    grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    labels = list(dict.fromkeys(line.label for lines in panels.values() for line in lines))
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
+    for axes, (panel, lines) in zip(grid, panels.items(), strict=True):
+        for line in lines:
+            places = axis.places(line.x)
+            axes.plot(places, line.scores, "o", color=colours[line.label], alpha=0.45, markersize=4)
+            bins = axis.bins(line, MAXIMISED[goal])
+            axes.plot([one.middle for one in bins], [line.scores[one.best] for one in bins], color=colours[line.label])
+        axis.finish(axes, name)
+        _finish(axes, panel)
+    grid[0].set_ylabel(_spelled(goal))
+    handles = [Line2D([], [], color=colours[label], marker="o", label=label) for label in labels]
+    figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8)
+    return _bytes(figure)
+
+
+@dataclass(frozen=True)
+class _Bin:
+    """A ninth of an axis. middle: its place; inside: which trials; best: the best of them."""
+
+    middle: float
+    inside: NDArray[np.int64]
+    best: int
+
+
+class _Axis:
+    """A common axis of several series: logarithmic where their numbers are far apart, with 0 at its left end."""
+
+    def __init__(self, lines: Sequence[Series]) -> None:
+        every = np.concatenate([line.x for line in lines])
+        positive = every[every > 0]
+        self.is_log = len(positive) > 0 and positive.max() / positive.min() > 30
+        self._least = float(positive.min()) if len(positive) else 1.0
+        places = self.places(every)
+        self.low, self.high = float(places.min()), float(places.max())
+        if self.high - self.low < 1e-9:
+            self.low, self.high = self.low - 0.5, self.high + 0.5
+
+    def places(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log10(np.maximum(numbers, self._least / 3)) if self.is_log else numbers
+
+    def share(self, place: float) -> float:
+        """Of the axis's width."""
+        return (place - self.low) / (self.high - self.low)
+
+    def bins(self, line: Series, more_is_better: bool) -> list[_Bin]:
+        """Those ninths of the axis that hold trials."""
+        places = self.places(line.x)
+        numbers = np.minimum((BINS * (places - self.low) / (self.high - self.low)).astype(int), BINS - 1)
+        found = []
+        for number in np.unique(numbers):
+            inside = np.flatnonzero(numbers == number)
+            best = inside[np.argmax(line.scores[inside] * (1 if more_is_better else -1))]
+            found.append(_Bin(self.low + (number + 0.5) * (self.high - self.low) / BINS, inside, int(best)))
+        return found
+
+    def finish(self, axes: Any, name: str) -> None:
+        margin = 0.02 * (self.high - self.low)
+        axes.set_xlim(self.low - margin, self.high + margin)
+        if self.is_log:
+            ticks = np.arange(math.ceil(self.low), math.floor(self.high) + 1)
+            axes.set_xticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
+        axes.set_xlabel(name)

@@ -7,12 +7,14 @@ import html
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mnist_cnn.comparison import Difference, Share
 from mnist_cnn.settings import MAXIMISED
 from mnist_cnn.study import REASON, RUN_ID, Study, state_of
 
@@ -20,6 +22,7 @@ MOST_WITH_IMAGES = 40
 """So many of the best trials are shown with their images in a page's table."""
 
 CAPTIONS = {
+    "best_side_by_side": "The last images of the best trial of each sweep, target by target.",
     "optimisation_history": "Every trial, and the best so far.",
     "pareto_front": "No trial is better than the orange ones in both goals; their images are below.",
     "regularisation": "The goal against the L2 weight, start by start. Below each: images of the best trial in each "
@@ -57,6 +60,17 @@ document.querySelectorAll("th").forEach((head) => head.addEventListener("click",
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from mnist_cnn.sweep_runs import SweepRecord
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A sweep among others. confirmed: share recognised of its best trial's settings on starts it was not chosen by."""
+
+    record: SweepRecord
+    confirmed: Share | None
+
 
 ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
 
@@ -154,7 +168,9 @@ def figures(charts: Mapping[str, bytes]) -> list[str]:
     """Each picture within the page, with what it shows."""
 
     def caption(name: str) -> str:
-        return html.escape(next((text for start, text in CAPTIONS.items() if name.startswith(start)), name))
+        return html.escape(
+            next((text for start, text in CAPTIONS.items() if name.startswith(start)), name.replace("_", " "))
+        )
 
     return [
         f'<figure><img alt="{html.escape(name)}" src="{_data_uri(picture)}">'
@@ -212,3 +228,112 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.4g}"
     return str(value)
+
+
+SHOWN_SETTINGS = ("start", "learning_rate", "l2_weight", "tv_weight", "smoothness_weight", "temperature", "pose")
+"""Of the best trial of a sweep, in a table that compares; a page has all of them."""
+
+
+def best_line(compared: Compared) -> str:
+    """`my-sweep, trial 12: recognised 0.84; on new starts 81.0 (72.0 to 88.0) %`."""
+    record = compared.record
+    came_to = ", ".join(f"{goal} {_short(value)}" for goal, value in zip(record.goals, record.best.values, strict=True))
+    again = f"; on new starts {share(compared.confirmed)} % recognised" if compared.confirmed else ""
+    return f"{record.name}, trial {record.best.number}: {came_to}{again}"
+
+
+def share(one: Share) -> str:
+    """Percent, with its interval."""
+    return f"{100 * one.rate:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})"
+
+
+def comparison_columns(compared: Sequence[Compared]) -> dict[str, list[Any]]:
+    """A line for each sweep, as columns."""
+    records = [each.record for each in compared]
+    columns: dict[str, list[Any]] = {
+        "sweep": [record.name for record in records],
+        "goal": [",".join(record.goals) for record in records],
+        "complete": [len(record.complete) for record in records],
+        "pruned": [sum(trial.state == "pruned" for trial in record.trials) for record in records],
+        "failed": [sum(trial.state == "failed" for trial in record.trials) for record in records],
+        "best trial": [record.best.number for record in records],
+        "best": [record.best.values[0] for record in records],
+        "recognised on new starts, %": [share(each.confirmed) if each.confirmed else "" for each in compared],
+    }
+    for name in SHOWN_SETTINGS:
+        words = [record.best.settings.get(name, "") for record in records]
+        if any(words):
+            columns[name] = [_number_or_word(word) for word in words]
+    columns["run_id"] = [record.run_id for record in records]
+    return columns
+
+
+def comparison_table(compared: Sequence[Compared]) -> str:
+    """The same as a Markdown table."""
+    columns = {name: values for name, values in comparison_columns(compared).items() if name != "run_id"}
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_short(value) for value in row)} |" for row in zip(*columns.values(), strict=True)]
+    return "\n".join(lines)
+
+
+def differences_text(differences: Sequence[Difference]) -> str:
+    """Which sweeps' bests differ by more than noise, in words, as a Markdown list."""
+    if not differences:
+        return "No two sweeps have a share recognised on new starts, so no difference can be held against noise."
+    lines = []
+    for one in differences:
+        points = f"{100 * one.difference:+.1f} points ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+        verdict = "more than noise" if one.is_more_than_noise else "not more than noise"
+        lines.append(f"- {one.first} against {one.second}: {points}: **{verdict}**")
+    return "\n".join(lines)
+
+
+def of_comparison(compared: Sequence[Compared], differences: Sequence[Difference]) -> str:
+    return f"""\
+{comparison_table(compared)}
+
+The best of a sweep was chosen by the value in *best*, and so was lucky too; *on new starts* is the same settings
+from starts that no sweep has seen (95 % interval). Differences of those, with their 95 % intervals:
+
+{differences_text(differences)}
+
+**What to look at**
+
+- `compare.html`: everything on one page. `figures/best_side_by_side.png`: the best of each.
+- `figures/..._against_....png`: scores along a setting, on common axes.
+"""
+
+
+def comparison_page(
+    compared: Sequence[Compared],
+    differences: Sequence[Difference],
+    charts: Mapping[str, bytes],
+    images_of: ImagesOf,
+) -> str:
+    """One HTML page without any other file."""
+    columns = comparison_columns(compared)
+    rows = []
+    for each, row in zip(compared, zip(*columns.values(), strict=True), strict=True):
+        rows.append(("", [images_cell(images_of(each.record.best.run_id).get("finals")), *map(cell, row)]))
+    list_items = "".join(f"<li>{_bold(line[2:])}</li>" for line in differences_text(differences).splitlines())
+    note = (
+        '<p class="quiet">The best of a sweep was chosen by the value in <i>best</i>, and so was lucky too; '
+        "<i>on new starts</i> is the same settings from starts that no sweep has seen (95 % interval).</p>"
+    )
+    return document(
+        "Sweeps side by side",
+        ", ".join(each.record.name for each in compared),
+        [table(["best images", *columns], rows), note, f"<h2>Differences</h2><ul>{list_items}</ul>", *figures(charts)],
+    )
+
+
+def _bold(line: str) -> str:
+    first, mark, rest = html.escape(line).partition("**")
+    return f"{first}<b>{rest.removesuffix('**')}</b>" if mark else first
+
+
+def _number_or_word(word: str) -> float | str:
+    try:
+        return float(word)
+    except ValueError:
+        return word

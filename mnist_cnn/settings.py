@@ -508,6 +508,39 @@ class SweepTrainingSettings(SweepSettings):
     goal: str = _goal("validation_accuracy", TRAINING_GOALS)
 
 
+@dataclass(frozen=True)
+class CompareSettings(Settings):
+    """Put sweeps side by side: the best of each with its images, scores along a weight, and what is more than noise."""
+
+    PROGRAM: ClassVar[str] = "compare"
+
+    sweeps: str = text(
+        "", "Names of sweeps, or ids of their runs, separated by commas; else all that the tracking store holds."
+    )
+    along: str = text(
+        "l2_weight",
+        "The setting that scores are drawn against.",
+        allowed="a number among the settings of optimize or train",
+        read=lambda word: _read_number_setting(word),
+    )
+    confirm: int = number(
+        10,
+        "Searches for each target, from starts that no sweep has seen, in which the best of each sweep is scored once "
+        "more: a best of many was lucky too. 0 leaves it out.",
+        minimum=0,
+        maximum=10_000,
+    )
+    seed: int = number(1, "Seed of those starts, besides the sweeps' own.", minimum=0, maximum=2**31 - 1)
+    dataset: str = _DATASET
+    run_name: str = _RUN_NAME
+
+
+def _read_number_setting(word: str) -> None:
+    kinds = {**typing.get_type_hints(TrainSettings), **typing.get_type_hints(OptimizeSettings)}
+    if kinds.get(word) not in (int, float):
+        raise ValueError(f"{word!r} is not one")
+
+
 ENTRY_POINTS: dict[str, type[Settings]] = {
     cls.PROGRAM: cls
     for cls in (
@@ -519,6 +552,7 @@ ENTRY_POINTS: dict[str, type[Settings]] = {
         AnswerSettings,
         SweepSettings,
         SweepTrainingSettings,
+        CompareSettings,
     )
 }
 """Settings of each entry point of MLproject, by its name."""

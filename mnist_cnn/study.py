@@ -184,9 +184,12 @@ class Study:
                 found.append(trial.number)
         return found
 
+    def num_finished(self) -> int:
+        """How many trials of the total are done, whatever came out."""
+        return sum(counts(trial) for trial in self.trials() if trial.state.is_finished())
+
     def is_finished(self, total: int) -> bool:
-        trials = self.trials()
-        return sum(counts(trial) for trial in trials if trial.state.is_finished()) >= total
+        return self.num_finished() >= total
 
     def is_worked_on(self) -> bool:
         return any(trial.state == TrialState.RUNNING for trial in self.trials())

@@ -21,11 +21,14 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from mnist_cnn import processes
-from mnist_cnn.settings import OptimizeSettings
+from mnist_cnn.settings import MAXIMISED, OptimizeSettings
 from mnist_cnn.tracking import KIND_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
 """Name of the sweep; the trial's number; how it ended; what the goals came to, as JSON."""
+
+GOALS_TAG, OF_TAG = "goals", "sweep_of"
+"""Of a sweep's run: its goals, separated by commas; the entry point whose settings it tries."""
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "lost": "KILLED"}
 IMAGES_FILE = "images.npz"
@@ -172,3 +175,99 @@ def _search(condition: str, parent: str = "") -> list[Run]:
         token = page.token
         if not token:
             return found
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the run of a trial says. values: of the goals, empty unless it is complete. settings: as words."""
+
+    number: int
+    run_id: str
+    state: str
+    values: list[float]
+    settings: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What the run of a sweep and those below it say. goals: what it was for. trials: by number."""
+
+    name: str
+    run_id: str
+    kind: str
+    goals: tuple[str, ...]
+    trials: tuple[TrialRecord, ...]
+
+    @property
+    def complete(self) -> list[TrialRecord]:
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+    @property
+    def best(self) -> TrialRecord:
+        """By the first goal, the earliest of equals."""
+        sign = 1 if MAXIMISED[self.goals[0]] else -1
+        return max(self.complete, key=lambda trial: (sign * trial.values[0], -trial.number))
+
+
+def read_sweeps(words: Sequence[str]) -> list[SweepRecord]:
+    """Sweeps by name or by their runs' ids; without any, all that have a complete trial, the oldest first.
+
+    Raises `TrackingError` for one that is not there, or has no complete trial.
+    """
+    if words:
+        found = [(word, sweep_run(word) or _run_of_sweep(word)) for word in words]
+        missing = [word for word, run in found if run is None]
+        if missing:
+            known = ", ".join(run.data.tags.get(SWEEP_TAG, "") for run in _all_sweeps()) or "none"
+            raise TrackingError(
+                f"`sweeps`: {mlflow.get_tracking_uri()} holds no sweep {missing[0]!r}; there are: {known}."
+            )
+        records = [_record(run) for _, run in found if run is not None]
+        empty = [record.name for record in records if not record.complete]
+        if empty:
+            raise TrackingError(f"`sweeps`: {empty[0]} has no trial yet that is complete.")
+        return records
+    records = [record for record in map(_record, reversed(_all_sweeps())) if record.complete]
+    if not records:
+        raise TrackingError(
+            f"`sweeps`: {mlflow.get_tracking_uri()} holds no sweep with a complete trial; run `mlflow run . -e sweep`."
+        )
+    return records
+
+
+def network_name(model_uri: str) -> str:
+    """How a chart calls a network: `smooth, readable (m-1a2b)`."""
+    model_id = model_uri.removeprefix("models:/")
+    with suppress(MlflowException):
+        tags = mlflow.get_logged_model(model_id).tags
+        return f"{tags.get('network', 'network')}, {tags.get('regime', 'of unknown training')} ({model_id[:6]})"
+    return model_uri
+
+
+def _all_sweeps() -> list[Run]:
+    return _search(f"tags.{KIND_TAG} = 'sweep'")
+
+
+def _run_of_sweep(run_id: str) -> Run | None:
+    with suppress(MlflowException):
+        run = mlflow.MlflowClient().get_run(run_id)
+        return run if run.data.tags.get(KIND_TAG) == "sweep" else None
+    return None
+
+
+def _record(run: Run) -> SweepRecord:
+    children = trial_runs(run.info.run_id)
+    trials = [
+        TrialRecord(
+            number,
+            child.info.run_id,
+            child.data.tags.get(STATE_TAG, ""),
+            json.loads(child.data.tags.get(VALUES_TAG, "[]")),
+            child.data.params,
+            child.data.metrics,
+        )
+        for number, child in sorted(children.items())
+    ]
+    tags = run.data.tags
+    return SweepRecord(tags[SWEEP_TAG], run.info.run_id, tags[OF_TAG], tuple(tags[GOALS_TAG].split(",")), tuple(trials))

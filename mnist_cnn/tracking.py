@@ -268,7 +268,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
     child: open a new one below the run that is open.
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
-    _quiet_logs()
+    quiet_logs()
     made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
     if made_by_mlflow_run:
         processes.end_with_parent()
@@ -321,7 +321,7 @@ def _close(tracked: TrackedRun, status: str, reason: str) -> None:
 
 def resumable(run_id: str, kind: str) -> dict[str, Any]:
     """What `log_settings` stored for an interrupted run. Raises `TrackingError` where it cannot be gone on with."""
-    _quiet_logs()
+    quiet_logs()
     try:
         run = mlflow.MlflowClient().get_run(run_id)
     except MlflowException as error:
@@ -380,7 +380,7 @@ def close_stale_runs() -> None:
 
 def mark_interrupted(reason: str) -> None:
     """Where `mlflow run` has made a run and its command is interrupted before it opened it: say why, and end it."""
-    _quiet_logs()
+    quiet_logs()
     client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
     client.set_tag(run_id, REASON_TAG, reason)
     client.set_terminated(run_id, "KILLED")
@@ -389,7 +389,7 @@ def mark_interrupted(reason: str) -> None:
 
 def mark_refused(reason: str) -> None:
     """Where `mlflow run` has made a run for settings that are refused: say why in its tags, and end it."""
-    _quiet_logs()
+    quiet_logs()
     client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
     client.set_tag(run_id, REASON_TAG, reason[:5000])
     client.set_terminated(run_id, "FAILED")
@@ -411,7 +411,7 @@ def resolve_model(uri: str, regime: str = "") -> LoggedModel:
 
     Raises `TrackingError` if there is none.
     """
-    _quiet_logs()
+    quiet_logs()
     store = mlflow.get_tracking_uri()
     if not uri:
         of_regime = f" AND tags.regime = '{regime}'" if regime else ""
@@ -455,7 +455,7 @@ def find_panel(name: str, dataset_digest: str) -> Panel | None:
     """
     from mnist_cnn import judges
 
-    _quiet_logs()
+    quiet_logs()
     conditions = [f"tags.{key} = '{value}'" for key, value in _judge_tags(name, dataset_digest).items()]
     models = _logged_models(" AND ".join(conditions))
     by_run: dict[str, dict[str, Any]] = {}
@@ -647,7 +647,7 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _quiet_logs() -> None:
+def quiet_logs() -> None:
     """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
     # A bar for each file, gone before it can be read; who wants it sets the variable.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -14,33 +13,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mnist_cnn import dataset, processes
-from mnist_cnn.command_line import show
 from mnist_cnn.settings import PANEL_A, REGIMES, SweepSettings, goals
 from mnist_cnn.space import Choices, Space
 from pipelines import enter
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
-
     from mnist_cnn import tracking
     from mnist_cnn.study import Study
-    from mnist_cnn.trials import TrialResult
+    from mnist_cnn.sweeping import Board, Evaluate
 
 WORKER_OF = "MNIST_CNN_WORKER_OF"
 """Set in the environment of a worker: the id of the sweep's run."""
 
-FAILURES_IN_A_ROW = 10
-SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_END = 10.0
-SHARE_FOR_PICTURES = 0.05
-"""Of the time, so many pictures of the whole sweep are drawn on the way; all are drawn at the end."""
-
-Evaluate = Callable[[Any, "TrialResult", Callable[[int, Mapping[str, float]], None], Callable[[], None]], None]
-"""A trial: its settings, the result to fill, whom to tell of each step, what to call now and then. See `trials`."""
-
-
-class SweepStopped(ArithmeticError):
-    """Too many trials failed one after another."""
+"""So long workers are waited for that were asked to end, before they are killed."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +60,7 @@ def run_sweep(
     prepare: Callable[[], Evaluate],
 ) -> None:
     """Open the study and its run, do what is left of the trials, here or in workers, and draw what came out."""
-    from mnist_cnn import hardware, study, tracking
+    from mnist_cnn import hardware, study, sweeping, tracking
 
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
@@ -83,16 +69,14 @@ def run_sweep(
         storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
         seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
-    total = (
-        min(settings.n_trials, space.num_points() or settings.n_trials)
-        if settings.sampler == "grid"
-        else settings.n_trials
-    )
+    total = settings.n_trials
+    if settings.sampler == "grid":
+        total = min(total, space.num_points() or total)
     if WORKER_OF in os.environ:
         processes.end_with_parent()
         hardware.start_tensorflow()
         with tracking.interruptible():
-            _work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
+            sweeping.work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
         return
 
     parent = _parent_of(one)
@@ -103,20 +87,20 @@ def run_sweep(
         with tracking.tracked_run("sweep", name="", resume=parent) as run:
             run.is_shared = lambda: one.is_worked_on()
             _begin(run, one, settings, space, data, device, new=not parent)
-            left = total - sum(1 for trial in one.trials() if study.counts(trial) and trial.state.is_finished())
+            left = total - one.num_finished()
             print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
-            board = _Board(run, one, storage)
+            board = sweeping.Board(run, one, storage)
             try:
                 if settings.workers > 1:
                     prepare()  # what the workers would each train for themselves
                     _watch(_start_workers(settings, space, words, name, run.run_id), board, one, total)
                 else:
-                    _work(one, total, run.run_id, prepare(), board.update)
+                    sweeping.work(one, total, run.run_id, prepare(), board.update)
             except KeyboardInterrupt:
-                _tidy(one, run.run_id)
+                sweeping.tidy(one, run.run_id)
                 board.finish(in_a_hurry=True)
                 raise
-            _tidy(one, run.run_id)
+            sweeping.tidy(one, run.run_id)
             board.finish()
     except KeyboardInterrupt:
         print(f"\nThe same command goes on with {name}; nothing that is finished is done again.", file=sys.stderr)
@@ -171,10 +155,11 @@ def _begin(
     *,
     new: bool,
 ) -> None:
-    from mnist_cnn import hardware
+    from mnist_cnn import hardware, sweep_runs
 
     if new:
-        run.set_tags({"sweep": one.name})
+        made_of = {sweep_runs.OF_TAG: space.trial.PROGRAM, sweep_runs.GOALS_TAG: ",".join(one.goals)}
+        run.set_tags({sweep_runs.SWEEP_TAG: one.name, **made_of})
         run.suggest_name(one.name)
         run.log_settings(settings, {"digest": data.validation.digest, "space": space.words()})
         run.log_words(space.words())
@@ -187,186 +172,6 @@ def _what_is_left(left: int, total: int) -> str:
     if left <= 0:
         return f"All {total} trials are done."
     return f"{left} of {total} trials to go." if left < total else f"{total} trials."
-
-
-def _work(one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callable[[], None]) -> None:
-    """Trials until there are `total`. Waits for those in others' hands, to take them over should they be lost."""
-    from mnist_cnn import tracking
-
-    with tracking.deferring_interrupts() as check:
-        _work_unless(check, one, total, parent, evaluate, tell)
-
-
-def _work_unless(
-    check: Callable[[], None], one: Study, total: int, parent: str, evaluate: Evaluate, tell: Callable[[], None]
-) -> None:
-    while True:
-        check()
-        _tidy(one, parent)
-        trial = one.claim(total)
-        if trial is None:
-            if one.is_finished(total):
-                return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            continue
-        started = time.perf_counter()
-        state = _one_trial(one, trial, parent, evaluate, check)
-        print(_line(one, trial.number, total, state, time.perf_counter() - started), flush=True)
-        tell()
-        if one.failures_in_a_row() >= FAILURES_IN_A_ROW:
-            reason = one.trials()[trial.number].user_attrs.get("reason", "")
-            raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
-
-
-def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check: Callable[[], None]) -> str:
-    """Do one trial; its run says how it ended before the study does."""
-    from mnist_cnn import figures, sweep_runs, trials
-
-    values = one.suggest(trial)
-    settings = one.space.at(values)
-    run = sweep_runs.start_trial(parent, one.name, trial.number, settings.as_words())
-    trial.set_user_attr("run_id", run.run_id)
-    result = trials.TrialResult()
-    last = 0
-
-    def report(step: int, metrics: Mapping[str, float]) -> None:
-        nonlocal last
-        last = step
-        run.log_metrics(metrics, step)
-        value = metrics.get(trials.METRICS[one.goals[0]], math.nan)
-        if len(one.goals) == 1 and math.isfinite(value) and one.should_prune(trial, value, step):
-            raise trials.Pruned(f"fell behind other trials at step {step:,}")
-
-    state, reason, values_of_goals = "complete", "", []
-    try:
-        with one.heartbeat(trial):
-            evaluate(settings, result, report, check)
-        values_of_goals = [result.metrics.get(trials.METRICS[goal], math.nan) for goal in one.goals]
-        if not all(map(math.isfinite, values_of_goals)):
-            raise ArithmeticError(f"{' and '.join(one.goals)} came to {values_of_goals}")
-    except trials.Pruned as error:
-        state, reason, values_of_goals = "pruned", str(error), []
-    except KeyboardInterrupt as error:
-        reason = str(error) or "interrupted"
-        one.give_up(trial.number, reason)
-        run.mark_lost(reason)
-        raise
-    except Exception as error:  # One bad setting must not end a night's work; ten in a row do.
-        state, values_of_goals = "failed", []
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    if result.strip is not None:
-        files = {"film_strip.png": figures.strip(result.strip)}
-        run.log_files(files, {"finals": (255 * result.strip.images[:, -1]).round().astype("uint8")})
-    run.finish(state, reason, values_of_goals, {}, last)
-    if not _tell(one, trial.number, state, values_of_goals, reason):
-        state = "lost"
-        run.mark_lost("others took it over, for nothing was heard of this process")
-    return state
-
-
-def _tell(one: Study, number: int, state: str, values: Sequence[float], reason: str) -> bool:
-    if state == "complete":
-        return one.complete(number, values)
-    return one.prune(number) if state == "pruned" else one.fail(number, reason)
-
-
-def _tidy(one: Study, parent: str) -> None:
-    """See to trials whose process has gone: tell the study what their runs say, or have them tried again."""
-    from mnist_cnn import sweep_runs
-
-    for number in one.lost():
-        run = sweep_runs.find_trial_run(parent, number)
-        ended = sweep_runs.outcome(run) if run else None
-        if run and ended:
-            if _tell(one, number, ended.state, ended.values, ended.reason):
-                run.finish(ended.state, ended.reason, ended.values, {}, 0)
-            continue
-        reason = "its process ended without a word (killed, or the machine stopped); tried again"
-        if one.give_up(number, reason):
-            run = run or sweep_runs.start_trial(parent, one.name, number, {})
-            run.mark_lost(reason)
-
-
-def _line(one: Study, number: int, total: int, state: str, seconds: float) -> str:
-    """`Trial 7 of 30: recognised 0.84 (best 0.912, trial 3), l2_weight 0.003, ...; 4.2 s`."""
-    trial = one.trials()[number]
-    if trial.values:
-        came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(one.goals, trial.values, strict=True))
-    else:
-        came_to = state + (f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else "")
-    best = one.best()
-    record = f" (best {best[0].values[0]:.4g}, trial {best[0].number})" if len(best) == 1 else ""
-    made_of = ", ".join(
-        f"{name} {f'{value:.3g}' if isinstance(value, float) else value}" for name, value in trial.params.items()
-    )
-    return f"Trial {number} ({_done(one)} of {total}): {came_to}{record}; {made_of}; {seconds:.1f} s"
-
-
-def _done(one: Study) -> int:
-    from mnist_cnn import study
-
-    return sum(1 for trial in one.trials() if study.counts(trial) and trial.state.is_finished())
-
-
-class _Board:
-    """Keeps the sweep's run up to date: best values at once, pictures as often as they do not slow the sweep down."""
-
-    def __init__(self, run: tracking.TrackedRun, one: Study, storage: str) -> None:
-        self._run, self._one, self._storage = run, one, storage
-        self._done = -1
-        self._images: dict[str, Mapping[str, Any]] = {}
-        self._drawn, self._cost = time.monotonic(), 1.0
-
-    def update(self) -> None:
-        from mnist_cnn import study
-
-        done = _done(self._one)
-        if done == self._done:
-            return
-        self._done = done
-        states = [study.state_of(trial) for trial in self._one.trials()]
-        numbers = {f"trials_{state}": float(states.count(state)) for state in ("complete", "pruned", "failed")}
-        best = self._one.best()
-        if len(best) == 1:
-            trial = best[0]
-            numbers[f"best_{self._one.goals[0]}"] = trial.values[0]
-            best_words = {f"best.{name}": show(value) for name, value in trial.params.items()}
-            self._run.set_tags({"best.trial": str(trial.number), **best_words})
-        self._run.log_metrics(numbers, done)
-        if time.monotonic() - self._drawn > self._cost / SHARE_FOR_PICTURES:
-            self._draw()
-
-    def finish(self, in_a_hurry: bool = False) -> None:
-        self._done = -1
-        self.update()
-        if not in_a_hurry or self._cost < SECONDS_TO_END / 2:
-            self._draw()
-
-    def _draw(self) -> None:
-        from mnist_cnn import charts, report
-
-        started = time.monotonic()
-        pictures = charts.of_sweep(self._one, self._images_of)
-        for name, picture in pictures.items():
-            self._run.log_bytes(picture, f"figures/{name}.png")
-        self._run.log_table(report.trials_table(self._one), "trials.json")
-        self._run.log_text(report.page(self._one, pictures, self._images_of), "sweep.html")
-        self._run.describe(report.of_sweep(self._one, _how_to_open(self._storage)))
-        self._drawn = time.monotonic()
-        self._cost = self._drawn - started
-
-    def _images_of(self, run_id: str) -> Mapping[str, Any]:
-        from mnist_cnn import sweep_runs
-
-        if run_id not in self._images:
-            self._images[run_id] = sweep_runs.images_of(run_id)
-        return self._images[run_id]
-
-
-def _how_to_open(storage: str) -> str:
-    from mnist_cnn.study import hide_password
-
-    return f"Optuna's own page of it: `optuna-dashboard {hide_password(storage)}`."
 
 
 def _start_workers(
@@ -395,9 +200,9 @@ def _start_workers(
     return [subprocess.Popen(command, env=environment) for _ in range(settings.workers)]
 
 
-def _watch(workers: list[subprocess.Popen[bytes]], board: _Board, one: Study, total: int) -> None:
+def _watch(workers: list[subprocess.Popen[bytes]], board: Board, one: Study, total: int) -> None:
     """Wait for the workers; one that ends before the sweep does is told of, and the others do its work."""
-    from mnist_cnn import tracking
+    from mnist_cnn import sweeping, tracking
 
     reported: set[int] = set()
     try:
@@ -412,7 +217,7 @@ def _watch(workers: list[subprocess.Popen[bytes]], board: _Board, one: Study, to
                 if all(code is not None for code in codes.values()):
                     break
                 board.update()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(sweeping.SECONDS_BETWEEN_LOOKS)
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -423,7 +228,7 @@ def _watch(workers: list[subprocess.Popen[bytes]], board: _Board, one: Study, to
             worker.kill()
             worker.wait()
     if not one.is_finished(total):
-        raise SweepStopped("all workers ended before the sweep did; what they said stands above")
+        raise sweeping.SweepStopped("all workers ended before the sweep did; what they said stands above")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mnist_cnn import dataset
 from mnist_cnn.settings import SweepTrainingSettings, goals
 from pipelines import enter
-from pipelines.sweep import Evaluate, run_sweep
+from pipelines.sweep import run_sweep
+
+if TYPE_CHECKING:
+    from mnist_cnn.sweeping import Evaluate
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,17 +17,19 @@ FLOORS = [
     {"settings"},
     {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features", "processes"},
     {"evaluation", "objectives", "penalties", "starts", "neighbours"},
-    {"adversary", "scorecard", "ascent"},
+    {"adversary", "scorecard", "ascent", "comparison"},
     {"training"},
     {"checkpoints", "judges", "answer"},
     {"trials"},
     {"tracking", "figures", "notes", "progress", "study"},
-    {"sweep_runs", "charts", "report"},
+    {"sweep_runs"},
+    {"charts", "report"},
+    {"sweeping"},
 ]
 DOORS = {
     "mlflow": {"tracking", "sweep_runs", "aftermath"},
     "matplotlib": {"figures", "charts"},
-    "optuna": {"study", "charts", "report"},
+    "optuna": {"study", "charts", "report", "sweeping"},
 }
 MODULES = sorted((PROJECT / "mnist_cnn").rglob("*.py"))
 

@@ -13,11 +13,11 @@ import pytest
 from optuna.trial import TrialState
 from PIL import Image
 
-from mnist_cnn import study, sweep_runs, tracking
+from mnist_cnn import study, sweep_runs, sweeping, tracking
 from mnist_cnn.command_line import Interrupted, SettingError
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
-from pipelines import optimize, sweep, sweep_training, train
+from pipelines import compare, optimize, sweep, sweep_training, train
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
 ONE = [f"--{name}={word}" for name, word in {
@@ -201,7 +201,7 @@ def test_a_failing_trial_does_not_stop_the_sweep_and_ten_in_a_row_do(client, wor
     assert "AscentDiverged: the network's output" in children[1].data.tags["reason"]
     assert "MemoryError" in children[2].data.tags["reason"]
     monkeypatch.setattr(ascent, "ascend", lambda *given, **how: 1 / 0)
-    with pytest.raises(sweep.SweepStopped, match="10 trials in a row failed, the last with: ZeroDivisionError"):
+    with pytest.raises(sweeping.SweepStopped, match="10 trials in a row failed, the last with: ZeroDivisionError"):
         sweep.main([*words, "--sweep=breaks", "--n_trials=50"])
     parent, _, found = agree(client, "breaks")
     assert len(found) == 15 and parent.info.status == "FAILED"
@@ -287,3 +287,28 @@ def test_trainings_are_swept_and_pruned_epoch_by_epoch(client, small_dataset: Pa
     assert done[0].value == children[done[0].number].data.metrics["validation_accuracy"]
     assert not any(name.startswith("test") for child in children for name in child.data.metrics)
     assert "mlflow run . -e train -P learning_rate=" in parent.data.tags["mlflow.note.content"]
+
+
+def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, capsys) -> None:
+    sweep.main([*words, "--sweep=other", "--n_trials=4"])
+    capsys.readouterr()
+    data = next(word for word in words if word.startswith("--dataset"))
+    compare.main([f"--sweeps={swept},other", "--confirm=2", data])
+    out = capsys.readouterr().out
+    assert "| eight | probability | 8 |" in out and "eight against other" in out
+    (run,) = client.search_runs(["0"], "tags.kind = 'compare'")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "compare-eight-other")
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert pictures == {"figures/best_side_by_side.png", "figures/probability_against_l2_weight.png"}
+    table = json.loads(artifact(run, "sweeps.json"))
+    _, children, found = agree(client, "other")
+    best = max(found, key=lambda trial: trial.value)
+    assert dict(zip(table["columns"], table["data"][1], strict=True))["best"] == pytest.approx(best.value)
+    page = artifact(run, "compare.html").decode()
+    assert page.count("<img") == 4 and "Differences" in page
+    assert 0 <= run.data.metrics["confirmed_recognised_rate.other"] <= 1
+
+
+def test_a_sweep_that_is_not_there_cannot_be_compared(client, swept: str) -> None:
+    with pytest.raises(SettingError, match="^`sweeps`: [^\n]* holds no sweep 'nothing'; there are: [^\n]*eight"):
+        compare.main(["--sweeps=nothing"])

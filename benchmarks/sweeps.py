@@ -1,0 +1,192 @@
+"""What Optuna and MLflow cost a sweep: seconds a trial, whether a thousand slow down, trials a second of many workers.
+
+    python -m benchmarks.sweeps cost [TRIALS]     one process, a journal and SQLite, trials that compute nothing
+    python -m benchmarks.sweeps stores [TRIALS]   1, 2 and 4 processes on each kind of store (needs PostgreSQL)
+
+A trial here does all that a trial of `sweep` does (claim, settings, run, four snapshots reported and logged, film
+strip, images, end) but for the search. Results go to benchmarks/results/sweeps_*.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_cnn import hardware
+
+RESULTS = Path(__file__).parent / "results"
+PROJECT = Path(__file__).parents[1]
+SNAPSHOTS = (50, 100, 150, 200)
+STUDY = "benchmark"
+
+
+def nothing(settings: Any, result: Any, report: Any, tick: Any) -> None:
+    """A trial that computes nothing, with numbers and pictures of the usual size."""
+    from mnist_cnn.trials import Strip
+
+    random = np.random.default_rng(int(1e6 * settings.learning_rate))
+    images = random.random((10, len(SNAPSHOTS) + 1, 28, 28), np.float32) ** 6
+    result.strip = Strip(images, tuple("noise → 2" for _ in range(10)), tuple(f"step {50 * i}" for i in range(5)))
+    for step in SNAPSHOTS:
+        result.metrics = {f"metric_{i}": float(random.random()) for i in range(22)}
+        result.metrics["recognised_rate"] = float(random.random())
+        report(step, result.metrics)
+
+
+def open_study(storage: str) -> Any:
+    from mnist_cnn import study
+    from mnist_cnn.settings import SweepSettings
+
+    _, given = SweepSettings.from_command_line([])
+    plan: Any = {"sampler": "tpe", "pruner": "median", "seed": 0, "fingerprint": {}}
+    return study.open_study(storage, STUDY, given["space"], ("recognised",), **plan)[0]
+
+
+def work(storage: str, total: int, parent: str) -> list[float]:
+    """Trials until there are `total`; seconds of each."""
+    from mnist_cnn import sweeping
+
+    one, seconds = open_study(storage), []
+    while True:
+        started = time.perf_counter()
+        sweeping.tidy(one, parent)
+        trial = one.claim(total)
+        if trial is None:
+            return seconds
+        sweeping.one_trial(one, trial, parent, nothing, lambda: None)
+        seconds.append(time.perf_counter() - started)
+
+
+def new_parent() -> str:
+    import mlflow
+
+    return str(mlflow.MlflowClient().create_run("0", run_name=STUDY).info.run_id)
+
+
+def cost(total: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        device = hardware.start_tensorflow()
+        from mnist_cnn import tracking
+
+        tracking.quiet_logs()
+        work("sweeps.journal", 3, parent := new_parent())  # imports and first calls
+        seconds = work("sweeps.journal", total + 3, parent)
+        size = Path("mlflow.db").stat().st_size, Path("sweeps.journal").stat().st_size
+        os.chdir(PROJECT)
+    tenth = len(seconds) // 10
+    first, last = np.array(seconds[:tenth]), np.array(seconds[-tenth:])
+    return {
+        "device": device,
+        "trials": len(seconds),
+        "milliseconds_a_trial": {
+            "median": round(1000 * float(np.median(seconds)), 1),
+            "5 to 95 %": [round(1000 * float(q), 1) for q in np.percentile(seconds, [5, 95])],
+        },
+        "first_tenth_ms": round(1000 * float(first.mean()), 1),
+        "last_tenth_ms": round(1000 * float(last.mean()), 1),
+        "last_to_first": round(float(last.mean() / first.mean()), 2),
+        "bytes_of_database_and_journal_a_trial": [round(one / (len(seconds) + 3)) for one in size],
+    }
+
+
+def stores(total: int) -> dict[str, Any]:
+    """Trials a second of 1, 2 and 4 processes, each with one thread, on each kind of store."""
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from commands import postgresql, serving
+
+    @contextlib.contextmanager
+    def local(folder: Path, address: str) -> Iterator[tuple[str, str]]:
+        yield str(folder / "sweeps.journal"), f"sqlite:///{folder}/mlflow.db"
+
+    @contextlib.contextmanager
+    def database(folder: Path, address: str) -> Iterator[tuple[str, str]]:
+        yield f"{address}/optuna", f"sqlite:///{folder}/mlflow.db"
+
+    @contextlib.contextmanager
+    def server(folder: Path, address: str) -> Iterator[tuple[str, str]]:
+        backend = ["--backend-store-uri", f"{address}/mlflow", "--artifacts-destination", str(folder / "artifacts")]
+        with serving(folder, "server", *backend) as tracking_address:
+            yield f"{address}/optuna", tracking_address
+
+    found: dict[str, Any] = {"trials": total, "device": hardware.start_tensorflow()}
+    kinds = {"journal and SQLite": local, "PostgreSQL and SQLite": database, "PostgreSQL and tracking server": server}
+    for name, kind in kinds.items():
+        for workers in (1, 2, 4):
+            with tempfile.TemporaryDirectory() as place, postgresql("optuna", "mlflow") as address:
+                with kind(Path(place), address) as (storage, tracking_uri):
+                    found.setdefault(name, {})[str(workers)] = rate(Path(place), storage, tracking_uri, workers, total)
+            print(name, workers, found[name][str(workers)], flush=True)
+    return found
+
+
+def rate(folder: Path, storage: str, tracking_uri: str, workers: int, total: int) -> float:
+    """Trials a second from the first trial's start to the last one's end."""
+    variables = {"MLFLOW_TRACKING_URI": tracking_uri, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment: Mapping[str, str] = {**os.environ, **variables, "PYTHONPATH": str(PROJECT)}
+    script = "import sys; from benchmarks import sweeps; sweeps.{}"
+    call = [sys.executable, "-c"]
+    parent = subprocess.run(
+        [*call, script.format("prepare(sys.argv[1])"), storage],
+        cwd=folder, env=environment, check=True, capture_output=True, text=True,
+    ).stdout.split()[-1]  # fmt: skip
+    command = [*call, script.format("timed_work(sys.argv[1], int(sys.argv[2]), sys.argv[3])")]
+    processes = [
+        subprocess.Popen(
+            [*command, storage, str(total), parent], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+        )
+        for _ in range(workers)
+    ]  # fmt: skip
+    for process in processes:  # each says that it is ready, and waits for the word
+        assert process.stdout is not None
+        while process.stdout.readline().strip() != "ready":
+            assert process.poll() is None
+    started = time.perf_counter()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+    return round(total / (time.perf_counter() - started), 2)
+
+
+def prepare(storage: str) -> None:
+    from mnist_cnn import tracking
+
+    tracking.quiet_logs()
+    open_study(storage)
+    print(new_parent())
+
+
+def timed_work(storage: str, total: int, parent: str) -> None:
+    hardware.start_tensorflow()
+    from mnist_cnn import sweeping, tracking  # noqa: F401 (imported before the clock starts)
+
+    tracking.quiet_logs()
+    open_study(storage)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    work(storage, total, parent)
+
+
+def main() -> None:
+    what, total = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else {"cost": 1000, "stores": 200}[sys.argv[1]]
+    found = {"cost": cost, "stores": stores}[what](total)
+    (RESULTS / f"sweeps_{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Put sweeps side by side: the best of each with its images, scores along a weight, and what is more than noise."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mnist_cnn import dataset
+from mnist_cnn.randomness import derive_seed
+from mnist_cnn.settings import PANEL_A, CompareSettings, OptimizeSettings
+from pipelines import enter
+
+if TYPE_CHECKING:
+    from mnist_cnn.report import Compared
+    from mnist_cnn.sweep_runs import SweepRecord
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = CompareSettings.from_command_line(argv)
+    data = dataset.split(dataset.load_train(settings.dataset))
+    from mnist_cnn import sweep_runs, tracking
+
+    tracking.quiet_logs()
+    records = sweep_runs.read_sweeps([word.strip() for word in settings.sweeps.split(",") if word.strip()])
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    from mnist_cnn import charts, comparison, report
+
+    with tracking.tracked_run("compare", name=settings.run_name) as run:
+        run.suggest_name("compare-" + "-".join(record.name for record in records)[:80])
+        run.log_settings(settings, {"sweeps": {record.name: record.run_id for record in records}})
+        run.set_tags(hardware.describe(device))
+        print(f"Run {run.name} ({run.run_id}): {len(records)} sweeps")
+        compared = _compared(records, settings, data)
+        for each in compared:
+            if each.confirmed is not None:
+                run.log_metrics({f"confirmed_recognised_rate.{each.record.name}": each.confirmed.rate})
+        differences = [
+            comparison.difference(a.record.name, b.record.name, a.confirmed, b.confirmed)
+            for a, b in itertools.combinations(compared, 2)
+            if a.confirmed is not None and b.confirmed is not None
+        ]
+        pictures = {
+            "best_side_by_side": charts.side_by_side(
+                [(report.best_line(each), sweep_runs.images_of(each.record.best.run_id)) for each in compared]
+            )
+        }
+        names = {model: sweep_runs.network_name(model) for record in records for model in _models(record)}
+        for goal in dict.fromkeys(record.goals[0] for record in records):
+            same = [record for record in records if record.goals[0] == goal]
+            drawn = charts.along(charts.lines_of(same, settings.along, names), goal, settings.along)
+            if drawn:
+                pictures[f"{goal}_against_{settings.along}"] = drawn
+        for name, picture in pictures.items():
+            run.log_bytes(picture, f"figures/{name}.png")
+        run.log_table(report.comparison_columns(compared), "sweeps.json")
+        run.log_text(report.comparison_page(compared, differences, pictures, sweep_runs.images_of), "compare.html")
+        run.describe(report.of_comparison(compared, differences))
+
+    print(f"\n{report.comparison_table(compared)}\n\n{report.differences_text(differences)}\n{tracking.signpost(run)}")
+
+
+def _compared(records: Sequence[SweepRecord], settings: CompareSettings, data: dataset.Split) -> list[Compared]:
+    """Each sweep, its best scored once more on starts that no sweep has seen where it can be."""
+    from mnist_cnn import comparison, report, tracking, trials
+    from pipelines import judges
+
+    fresh = derive_seed(settings.seed, "confirm")
+    sweeps_of_images = [record for record in records if record.kind == OptimizeSettings.PROGRAM]
+    if not settings.confirm or not sweeps_of_images:
+        return [report.Compared(record, None) for record in records]
+    trial = trials.AscentTrials(
+        data, lambda uri: tracking.load_model(tracking.resolve_model(uri)), judges.scorer(PANEL_A, data)
+    )
+    compared = []
+    for record in records:
+        confirmed = None
+        if record in sweeps_of_images:
+            known = set(OptimizeSettings.names())
+            words = {name: word for name, word in record.best.settings.items() if name in known}
+            again = {"num_images": settings.confirm, "seed": fresh, "dataset": settings.dataset}
+            result = trials.TrialResult()
+            trial(
+                OptimizeSettings(**{**OptimizeSettings.parse(words), **again}),
+                result,
+                lambda step, metrics: None,
+                lambda: None,
+            )
+            numbers = result.metrics
+            if "recognised_rate" in numbers:  # not where all targets are mixes
+                ends = (numbers[f"recognised_rate{end}"] for end in ("", "_low", "_high"))
+                confirmed = comparison.Share(*ends)
+                print(f"{record.name}: best again on new starts: {report.share(confirmed)} % recognised", flush=True)
+        compared.append(report.Compared(record, confirmed))
+    return compared
+
+
+def _models(record: SweepRecord) -> set[str]:
+    return {trial.settings["model"] for trial in record.trials if "model" in trial.settings}
+
+
+if __name__ == "__main__":
+    enter(main, "compare")
