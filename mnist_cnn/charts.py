@@ -301,8 +301,10 @@ def _png(axes: Any, size: tuple[float, float]) -> bytes:
     for each in figure.axes:
         each.set_facecolor("white")
         each.grid(False)
-        for one in (each.xaxis, each.yaxis):  # labels between the powers of ten lie upon each other
-            one.set_minor_formatter(NullFormatter())
+        for one in (each.xaxis, each.yaxis):
+            low, high = one.get_view_interval()
+            if one.get_scale() == "log" and high > 30 * low:  # labels between powers of ten lie upon each other
+                one.set_minor_formatter(NullFormatter())
     try:
         return _bytes(figure)
     finally:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mnist_cnn.comparison import Difference, Share
 from mnist_cnn.settings import MAXIMISED
-from mnist_cnn.study import REASON, RUN_ID, Study, state_of
+from mnist_cnn.study import REASON, RUN_ID, Study, state_of, values_of
 
 MOST_WITH_IMAGES = 40
 """So many of the best trials are shown with their images in a page's table."""
@@ -78,8 +78,8 @@ ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
 def ranked(one: Study) -> list[FrozenTrial]:
     """Trials with values, the best by the first goal first, then the others by number."""
     sign = -1 if MAXIMISED[one.goals[0]] else 1
-    complete = [trial for trial in one.trials() if trial.values]
-    rest = [trial for trial in one.trials() if not trial.values]
+    complete = [trial for trial in one.trials() if state_of(trial) == "complete"]
+    rest = [trial for trial in one.trials() if state_of(trial) != "complete"]
     return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number)) + rest
 
 
@@ -92,7 +92,7 @@ def trials_table(one: Study) -> dict[str, list[Any]]:
         "reason": [trial.user_attrs.get(REASON, trial.user_attrs.get("lost", "")) for trial in trials],
     }
     for index, goal in enumerate(one.goals):
-        columns[goal] = [trial.values[index] if trial.values else None for trial in trials]
+        columns[goal] = [values_of(trial)[index] if values_of(trial) else None for trial in trials]
     for name in one.space.varied:
         columns[name] = [trial.params.get(name) for trial in trials]
     columns["seconds"] = [round(t.duration.total_seconds(), 2) if t.duration else None for t in trials]
@@ -102,7 +102,7 @@ def trials_table(one: Study) -> dict[str, list[Any]]:
 
 def best_table(one: Study, most: int = 5) -> str:
     """The best trials (with two goals: those that no other beats in both) as a Markdown table."""
-    trials = one.best() if len(one.goals) > 1 else [trial for trial in ranked(one) if trial.values]
+    trials = one.best() if len(one.goals) > 1 else [trial for trial in ranked(one) if values_of(trial)]
     if not trials:
         return "No trial is complete yet."
     names = list(one.space.varied)
@@ -206,12 +206,12 @@ def _trials(one: Study, images_of: ImagesOf) -> str:
     rows = []
     for place, trial in enumerate(ranked(one)):
         run_id = trial.user_attrs.get(RUN_ID, "")
-        finals = images_of(run_id).get("finals") if run_id and trial.values and place < MOST_WITH_IMAGES else None
+        finals = images_of(run_id).get("finals") if run_id and values_of(trial) and place < MOST_WITH_IMAGES else None
         reason = trial.user_attrs.get(REASON, trial.user_attrs.get("lost", ""))
         cells = [
             cell(trial.number),
             images_cell(finals),
-            *(cell(trial.values[i] if trial.values else None) for i in range(len(one.goals))),
+            *(cell(value) for value in values_of(trial) or [""] * len(one.goals)),
             *(cell(trial.params.get(name)) for name in one.space.varied),
             cell(round(trial.duration.total_seconds(), 1) if trial.duration else None),
             cell(f"{state_of(trial)}{': ' if reason else ''}{reason}"),

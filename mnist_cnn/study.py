@@ -233,6 +233,11 @@ def counts(trial: FrozenTrial) -> bool:
     return trial.state != TrialState.WAITING and LOST not in trial.user_attrs
 
 
+def values_of(trial: FrozenTrial) -> list[float]:
+    """What a complete trial came to; empty for others. (Optuna gives a pruned one the last value it reported.)"""
+    return list(trial.values or ()) if trial.state == TrialState.COMPLETE else []
+
+
 def state_of(trial: FrozenTrial) -> str:
     """`complete`, `pruned`, `failed`, `running`, `waiting`, or `lost` for one that was tried again."""
     if LOST in trial.user_attrs:

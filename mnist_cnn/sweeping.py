@@ -127,10 +127,10 @@ def tidy(one: Study, parent: str) -> None:
 def _line(one: Study, number: int, total: int, state: str, seconds: float) -> str:
     """`Trial 7 of 30: recognised 0.84 (best 0.912, trial 3), l2_weight 0.003, ...; 4.2 s`."""
     trial = one.trials()[number]
-    if trial.values:
-        came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(one.goals, trial.values, strict=True))
+    if values := study.values_of(trial):
+        came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(one.goals, values, strict=True))
     else:
-        came_to = state + (f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else "")
+        came_to = state + (f" ({reason})" if (reason := trial.user_attrs.get("reason", "")) else "")
     best = one.best()
     record = f" (best {best[0].values[0]:.4g}, trial {best[0].number})" if len(best) == 1 else ""
     made_of = ", ".join(

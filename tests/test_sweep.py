@@ -164,12 +164,18 @@ def test_a_trial_that_is_not_there_is_refused(client, swept: str, word: str) -> 
         optimize.main([f"--from_trial={word}"])
 
 
-def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str]) -> None:
+def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str], capsys) -> None:
     keep = [word for word in words if "pruner" not in word]
     sweep.main([*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14"])
-    _, children, found = agree(client, "pruned")
+    parent, children, found = agree(client, "pruned")
     pruned = [child for child, trial in zip(children, found, strict=True) if trial.state == TrialState.PRUNED]
     assert pruned and all("fell behind other trials at step" in child.data.tags["reason"] for child in pruned)
+    number = pruned[0].data.tags["trial"]
+    assert f"Trial {number} (" in (said := capsys.readouterr().out)
+    assert "): pruned" in next(line for line in said.splitlines() if line.startswith(f"Trial {number} ("))
+    table = json.loads(artifact(parent, "trials.json"))
+    line = dict(zip(table["columns"], table["data"][int(number)], strict=True))
+    assert (line["state"], line["probability"]) == ("pruned", None)
     assert all("film_strip.png" in {f.path for f in client.list_artifacts(child.info.run_id)} for child in pruned)
 
 
