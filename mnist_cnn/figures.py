@@ -314,7 +314,7 @@ def strip(shown: Strip, scale: int = 3) -> bytes:
             enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))
             sheet.paste(Image.fromarray(enlarged), (left + column * (wide + gap), top + row * (tall + gap)))
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    sheet.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

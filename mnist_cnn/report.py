@@ -211,7 +211,7 @@ def _trials(one: Study, images_of: ImagesOf) -> str:
         cells = [
             cell(trial.number),
             images_cell(finals),
-            *(cell(value) for value in values_of(trial) or [""] * len(one.goals)),
+            *(map(cell, values_of(trial)) if values_of(trial) else [cell(None)] * len(one.goals)),
             *(cell(trial.params.get(name)) for name in one.space.varied),
             cell(round(trial.duration.total_seconds(), 1) if trial.duration else None),
             cell(f"{state_of(trial)}{': ' if reason else ''}{reason}"),

@@ -388,7 +388,8 @@ def make_sampler(name: str, space: Space, seed: int, num_goals: int) -> BaseSamp
         )
     if name == "grid":  # The seed is the order of the combinations, which must stay too.
         return _Grid({name: list(one.values) for name, one in space.varied.items() if isinstance(one, Choices)}, seed)
-    return _SeededByTrial(make[name], seed)
+    whole = {name: _distribution(one) for name, one in sorted(space.varied.items())}
+    return _SeededByTrial(make[name], seed, known=whole if name == "tpe" else None)
 
 
 class _Grid(optuna.samplers.GridSampler):
@@ -404,8 +405,11 @@ class _SeededByTrial(BaseSampler):
     A study that is gone on with so draws what it would have drawn without a break, and workers draw differently.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
-        self._make, self._seed = make, seed
+    def __init__(
+        self, make: Callable[[int], BaseSampler], seed: int, known: dict[str, BaseDistribution] | None = None
+    ) -> None:
+        """known: the search space, where it need not be worked out from all trials so far, for each trial anew."""
+        self._make, self._seed, self._known = make, seed, known
         self._sampler, self._number = make(seed), -1
 
     def _at(self, trial: FrozenTrial) -> BaseSampler:
@@ -414,6 +418,8 @@ class _SeededByTrial(BaseSampler):
         return self._sampler
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._known is not None:
+            return self._known
         return self._at(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
