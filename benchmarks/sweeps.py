@@ -2,9 +2,10 @@
 
     python -m benchmarks.sweeps cost [TRIALS]     one process, a journal and SQLite, trials that compute nothing
     python -m benchmarks.sweeps stores [TRIALS]   1, 2 and 4 processes on each kind of store (needs PostgreSQL)
+    python -m benchmarks.sweeps workers [TRIALS]  the default sweep of this folder's newest network, by 1 and 2 workers
 
-A trial here does all that a trial of `sweep` does (claim, settings, run, four snapshots reported and logged, film
-strip, images, end) but for the search. Results go to benchmarks/results/sweeps_*.json.
+In the first two a trial does all that a trial of `sweep` does (claim, settings, run, four snapshots reported and
+logged, film strip, images, end) but for the search.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import keep
 from mnist_cnn import hardware
 
-RESULTS = Path(__file__).parent / "results"
 PROJECT = Path(__file__).parents[1]
 SNAPSHOTS = (50, 100, 150, 200)
 STUDY = "benchmark"
@@ -86,17 +87,17 @@ def cost(total: int) -> dict[str, Any]:
         os.chdir(PROJECT)
     tenth = len(seconds) // 10
     first, last = np.array(seconds[:tenth]), np.array(seconds[-tenth:])
+    low, high = np.percentile(seconds, [5, 95])
     return {
         "device": device,
         "trials": len(seconds),
-        "milliseconds_a_trial": {
-            "median": round(1000 * float(np.median(seconds)), 1),
-            "5 to 95 %": [round(1000 * float(q), 1) for q in np.percentile(seconds, [5, 95])],
+        "milliseconds": round(1000 * float(np.median(seconds)), 1),
+        "milliseconds_5_to_95_percent": [round(1000 * float(end), 1) for end in (low, high)],
+        "first_tenth": round(1000 * float(first.mean()), 1),
+        "last_tenth": round(1000 * float(last.mean()), 1),
+        "bytes_a_trial": {
+            name: round(one / (len(seconds) + 3)) for name, one in zip(("database", "journal"), size, strict=True)
         },
-        "first_tenth_ms": round(1000 * float(first.mean()), 1),
-        "last_tenth_ms": round(1000 * float(last.mean()), 1),
-        "last_to_first": round(float(last.mean() / first.mean()), 2),
-        "bytes_of_database_and_journal_a_trial": [round(one / (len(seconds) + 3)) for one in size],
     }
 
 
@@ -119,14 +120,15 @@ def stores(total: int) -> dict[str, Any]:
         with serving(folder, "server", *backend) as tracking_address:
             yield f"{address}/optuna", tracking_address
 
-    found: dict[str, Any] = {"trials": total, "device": hardware.start_tensorflow()}
+    found: dict[str, Any] = {"trials": total, "device": hardware.start_tensorflow(), "rates": {}}
     kinds = {"journal and SQLite": local, "PostgreSQL and SQLite": database, "PostgreSQL and tracking server": server}
     for name, kind in kinds.items():
         for workers in (1, 2, 4):
             with tempfile.TemporaryDirectory() as place, postgresql("optuna", "mlflow") as address:
                 with kind(Path(place), address) as (storage, tracking_uri):
-                    found.setdefault(name, {})[str(workers)] = rate(Path(place), storage, tracking_uri, workers, total)
-            print(name, workers, found[name][str(workers)], flush=True)
+                    done = rate(Path(place), storage, tracking_uri, workers, total)
+                    found["rates"].setdefault(name, {})[str(workers)] = done
+            print(name, workers, done, flush=True)
     return found
 
 
@@ -181,10 +183,35 @@ def timed_work(storage: str, total: int, parent: str) -> None:
     work(storage, total, parent)
 
 
+def workers(total: int) -> dict[str, Any]:
+    """Seconds of a trial and trials a second of the default sweep, all trials whole, by 1 and by 2 workers."""
+    import optuna
+
+    from mnist_cnn import study
+
+    found: dict[str, Any] = {"trials": total, "device": hardware.start_tensorflow(), "rates": {}}
+    for count in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            storage = f"{folder}/sweeps.journal"
+            words = [f"--n_trials={total}", f"--workers={count}", f"--storage={storage}", f"--sweep={STUDY}"]
+            command = [sys.executable, "-m", "pipelines.sweep", *words, "--pruner=none", "--sampler=random"]
+            subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(PROJECT)}
+            )
+            trials = optuna.load_study(study_name=STUDY, storage=study.open_storage(storage)).trials
+        trials = trials[count:]  # the first of each worker compiles
+        begin, end = min(t.datetime_start for t in trials), max(t.datetime_complete for t in trials)
+        found["rates"][str(count)] = round(len(trials) / (end - begin).total_seconds(), 3)
+        if count == 1:
+            found["trial_seconds"] = round(float(np.median([t.duration.total_seconds() for t in trials])), 2)
+    return found
+
+
 def main() -> None:
-    what, total = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else {"cost": 1000, "stores": 200}[sys.argv[1]]
-    found = {"cost": cost, "stores": stores}[what](total)
-    (RESULTS / f"sweeps_{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    what = {"cost": (cost, 1000), "stores": (stores, 200), "workers": (workers, 17)}
+    measure, total = what[sys.argv[1]]
+    found = measure(int(sys.argv[2]) if len(sys.argv) > 2 else total)
+    keep(f"sweeps_{sys.argv[1]}", found.pop("device"), found)
     print(json.dumps(found, indent=1))
 
 

@@ -219,7 +219,39 @@ def between_marks(text: str) -> dict[str, str]:
     return {name: text.split(start, 1)[1].split(end, 1)[0] for name, (start, end, _) in PARTS.items()}
 
 
+def sweeps() -> str:
+    cost, stores, real = load("sweeps_cost"), load("sweeps_stores"), load("sweeps_workers")
+    ms, low, high = cost["milliseconds"], *cost["milliseconds_5_to_95_percent"]
+    slower = cost["last_tenth"] / cost["first_tenth"]
+    more = real["rates"]["2"] / real["rates"]["1"]
+    lines = [
+        f"Measured on {machine(cost)}, by `python -m benchmarks.sweeps` `cost`, `workers` and `stores`.",
+        "",
+        f"Optuna and MLflow, film strip and images included, take **{ms:.0f} ms a trial** (median of "
+        f"{cost['trials']:,}; nine in ten from {low:.0f} to {high:.0f}); the last hundred of a thousand take "
+        f"{slower:.2f} times what the first hundred took. A trial of the default sweep takes "
+        f"{real['trial_seconds']:.1f} s (median of {real['trials'] - 1}), so that is "
+        f"{ms / 10 / real['trial_seconds']:.1f} % of it. Two workers on the two cores do {more:.2f} times as many "
+        "trials in the same time as one that has both.",
+        "",
+        f"What the stores can hold, in trials a second ({stores['trials']} trials in each cell, one run; trials that "
+        "do everything but search; PostgreSQL, tracking server and workers on the same two cores):",
+        "",
+        "| workers | " + " | ".join(stores["rates"]) + " |",
+        "|---" * (1 + len(stores["rates"])) + "|",
+    ]
+    for workers in next(iter(stores["rates"].values())):
+        cells = [f"{rates[workers]:.1f}" for rates in stores["rates"].values()]
+        lines.append(f"| {workers} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 PARTS = {
+    "sweeps": (
+        "<!-- sweeps: benchmarks/results/sweeps_cost.json and sweeps_stores.json -->\n",
+        "\n<!-- end of sweeps -->",
+        sweeps,
+    ),
     "results": (START, END, section),
     "answer": ("<!-- answer: benchmarks/results/answer.json -->\n", "\n<!-- end of answer -->", answer),
 }

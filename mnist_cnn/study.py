@@ -164,6 +164,10 @@ class Study:
             self._study.add_trial(again)
         return True
 
+    def num_losses(self, number: int) -> int:
+        """How often the settings of a trial were lost before."""
+        return len(self._trial(number).system_attrs.get("retry_history", []))
+
     def lost(self) -> list[int]:
         """Numbers of trials that nobody works on any more, though they are said to be running."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -268,7 +272,7 @@ def open_study(
             "study_name": name,
             "storage": where,
             "sampler": make_sampler(sampler, space, seed, len(goals)),
-            "pruner": make_pruner(pruner),
+            "pruner": make_pruner(pruner, space),
         }
         try:
             found = optuna.create_study(directions=directions, **plan)
@@ -357,12 +361,15 @@ def _journal(path: Path) -> JournalFileBackend:
     return backend
 
 
-def make_pruner(name: str) -> BasePruner:
+def make_pruner(name: str, space: Space) -> BasePruner:
+    """What ends trials early. Hyperband's resource is a step of the search or an epoch of the training."""
+    settings: Any = space.trial.resolve(space.fixed)
+    first, last = getattr(settings, "snapshot_every", 1), getattr(settings, "steps", None) or settings.epochs
     return {
-        "median": MedianPruner(n_startup_trials=5),
-        "hyperband": HyperbandPruner(min_resource=1),
-        "none": NopPruner(),
-    }[name]
+        "median": lambda: MedianPruner(n_startup_trials=5),
+        "hyperband": lambda: HyperbandPruner(min_resource=min(first, last), max_resource=last),
+        "none": NopPruner,
+    }[name]()
 
 
 def make_sampler(name: str, space: Space, seed: int, num_goals: int) -> BaseSampler:

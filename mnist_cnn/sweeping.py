@@ -20,6 +20,8 @@ from mnist_cnn.trials import TrialResult
 FAILURES_IN_A_ROW = 10
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_IN_A_HURRY = 5.0
+MOST_LOSSES = 3
+"""Settings whose process was killed more often count as failed, and are not tried again."""
 
 SHARE_FOR_PICTURES = 0.05
 """Of the time, so many pictures of the whole sweep are drawn on the way; all are drawn at the end."""
@@ -118,10 +120,15 @@ def tidy(one: Study, parent: str) -> None:
             if _tell(one, number, ended.state, ended.values, ended.reason):
                 run.finish(ended.state, ended.reason, ended.values, {}, 0)
             continue
-        reason = "its process ended without a word (killed, or the machine stopped); tried again"
-        if one.give_up(number, reason):
+        reason = "its process ended without a word (killed, or the machine stopped)"
+        if one.num_losses(number) >= MOST_LOSSES:  # perhaps it is these settings that kill, by the memory they take
+            reason = f"{reason}, for the {MOST_LOSSES + 1}th time"
+            if one.fail(number, reason):
+                run = run or sweep_runs.start_trial(parent, one.name, number, {})
+                run.finish("failed", reason, [], {}, 0)
+        elif one.give_up(number, f"{reason}; tried again"):
             run = run or sweep_runs.start_trial(parent, one.name, number, {})
-            run.mark_lost(reason)
+            run.mark_lost(f"{reason}; tried again")
 
 
 def _line(one: Study, number: int, total: int, state: str, seconds: float) -> str:

@@ -14,9 +14,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 from conftest import PROJECT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -133,3 +137,25 @@ def postgresql(*databases: str) -> Iterator[str]:
             call(str(programs / "pg_ctl"), "-D", str(home / "data"), "-m", "immediate", "stop")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page of a real browser, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+                  "--disable-component-update", "--disable-sync", "--disable-quic"],
+        )  # fmt: skip
+        try:
+            yield browser.new_page(viewport={"width": 1500, "height": 1000})
+        finally:
+            browser.close()
+
+
+def pictures_folder(otherwise: Path) -> Path:
+    """Where screenshots are kept for a person to look at: the folder that SCREENSHOTS names."""
+    return Path(os.environ.get("SCREENSHOTS", otherwise))

@@ -14,13 +14,12 @@ from typing import Any
 import mlflow
 import psutil
 import pytest
-from commands import client_of, mlflow_run, run, serving, start, wait_for
+from commands import browser_page, client_of, mlflow_run, pictures_folder, run, serving, start, wait_for
 from conftest import PROJECT
 
 pytestmark = pytest.mark.slow
 
 LONG = ["--epochs", "60", "--batch_size", "64", "--seed", "2"]
-SCREENSHOTS = os.environ.get("SCREENSHOTS")
 
 
 @pytest.fixture
@@ -268,22 +267,14 @@ def await_visible_picture(page: Any, picture: Any) -> str:
 
 
 def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     status, output = mlflow_run("train", f"dataset={small_dataset}", "epochs=3", "batch_size=64", cwd=folder)
     assert status == 0, output
     trained = only_run(folder)
     status, output = mlflow_run("optimize", f"dataset={small_dataset}", "steps=100", cwd=folder)
     assert status == 0, output
     (searched,) = client_of(folder).search_runs(["0"], "tags.kind = 'optimize'")
-    pictures = Path(SCREENSHOTS) if SCREENSHOTS else folder
-    with serving(folder, "ui") as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-                  "--disable-component-update", "--disable-sync", "--disable-quic"],
-        )  # fmt: skip
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    pictures = pictures_folder(folder)
+    with serving(folder, "ui") as address, browser_page() as page:
         page.goto(f"{address}/#/experiments/0/runs")
         page.get_by_text("train-compact-quick").first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "runs.png")
@@ -321,4 +312,3 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         await_visible_picture(page, shown)
         assert shown.screenshot(path=pictures / "timeline_picture_end.png") != before
         page.screenshot(path=pictures / "timeline.png")
-        browser.close()

@@ -20,8 +20,8 @@ def test_every_command_in_the_readme_names_settings_that_exist() -> None:
     commands = re.findall(r"mlflow run \. -e (\w+)([^\n`#]*)", README)
     assert len(commands) > 8
     for program, rest in commands:
-        words = dict(re.findall(r"-P (\w+)=(\S+)", rest))
-        ENTRY_POINTS[program].resolve(ENTRY_POINTS[program].parse(words))
+        words = [f"--{name}={word}" for name, word in re.findall(r"-P (\w+)=(\S+)", rest)]
+        ENTRY_POINTS[program].from_command_line([word for word in words if not word.startswith("--file=")])
 
 
 def test_every_picture_and_file_that_the_readme_links_to_is_there() -> None:

@@ -13,7 +13,7 @@ from conftest import PROJECT
 from optuna.trial import TrialState
 
 from mnist_cnn import space, study
-from mnist_cnn.settings import AscentSettings
+from mnist_cnn.settings import AscentSettings, TrainSettings
 
 RANGES = {"l2_weight": "1e-5..1e-1:log", "shift": "0..2"}
 GRID = {"l2_weight": "0.1,0.2,0.3", "shift": "0,1"}
@@ -35,7 +35,7 @@ def work(one: study.Study, total: int, upto: int = 10_000) -> list[dict]:
     return done
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
 def test_a_seed_gives_the_same_trials_again_with_and_without_a_break(tmp_path: Path, sampler: str) -> None:
     whole = work(opened(tmp_path / "a", sampler=sampler), 15)
     parts = [work(opened(tmp_path / "b", sampler=sampler), total) for total in (4, 11, 15)]
@@ -200,3 +200,11 @@ def test_workers_that_are_killed_at_any_moment_lose_nothing(tmp_path: Path, monk
     states = [study.state_of(trial) for trial in one.trials()]
     assert states.count("complete") == 60
     assert "running" not in states
+
+
+def test_hyperband_begins_at_the_first_snapshot_or_epoch() -> None:
+    ascents = space.read(AscentSettings, {**RANGES, "steps": "200", "snapshot_every": "50"}, frozenset())
+    trainings = space.read(TrainSettings, {"learning_rate": "0.01..0.1", "epochs": "9"}, frozenset())
+    for made_of, first, last in ((ascents, 50, 200), (trainings, 1, 9)):
+        pruner = study.make_pruner("hyperband", made_of)
+        assert (pruner._min_resource, pruner._max_resource) == (first, last)

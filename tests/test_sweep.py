@@ -266,6 +266,17 @@ def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, mon
     assert parent.info.status == "FINISHED"
 
 
+def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str]) -> None:
+    sweep.main([*words, "--sweep=deadly", "--n_trials=1"])
+    for _ in range(sweeping.MOST_LOSSES + 1):
+        trial = opened("deadly").ask()
+        trial.set_user_attr("process", f"{study.processes.this_process().split()[0]} 999999999 1")
+        sweep.main([*words, "--sweep=deadly", "--n_trials=1"])  # nothing to do but to tidy
+    _, children, found = agree(client, "deadly")
+    assert [study.state_of(trial) for trial in found] == ["complete", "lost", "lost", "lost", "failed"]
+    assert "for the 4th time" in children[-1].data.tags["reason"]
+
+
 @pytest.mark.slow
 def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) -> None:
     own = [word for word in words if "goal" not in word]

@@ -16,7 +16,17 @@ import optuna
 import psutil
 import pytest
 import sqlalchemy
-from commands import client_of, mlflow_run, postgresql, run, serving, start, wait_for
+from commands import (
+    browser_page,
+    client_of,
+    mlflow_run,
+    pictures_folder,
+    postgresql,
+    run,
+    serving,
+    start,
+    wait_for,
+)
 
 from mnist_cnn import study, sweep_runs
 
@@ -190,3 +200,35 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     assert not list(other.iterdir()), "nothing is written beside remote stores"
     storage.scoped_session.remove()
     storage.engine.dispose()
+
+
+def test_a_person_compares_trials_in_a_browser(home: Path, small_dataset: Path) -> None:
+    status, output = run(
+        *SWEEP, *TINY, f"--dataset={small_dataset}", "--sweep=shown", "--n_trials=10", cwd=home
+    )  # fmt: skip
+    assert status == 0, output
+    client = client_of(home)
+    (parent,) = client.search_runs(["0"], "tags.kind = 'sweep' AND tags.sweep = 'shown'")
+    children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    pictures = pictures_folder(home)
+    with serving(home, "ui") as address, browser_page() as page:
+        page.goto(f"{address}/#/experiments/0/runs/{parent.info.run_id}")
+        page.get_by_text("What to look at").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "sweep_run.png")
+        page.goto(f"{address}/#/experiments/0/runs/{parent.info.run_id}/artifacts/sweep.html")
+        shown = page.frame_locator("iframe").first
+        shown.get_by_text("Sweep shown").first.wait_for(timeout=60_000)
+        assert shown.locator("tbody tr").count() == 10
+        page.screenshot(path=pictures / "sweep_page.png")
+        ids = json.dumps([child.info.run_id for child in children])
+        page.goto(f'{address}/#/compare-runs?runs={ids}&experiments=["0"]')
+        plot = page.locator(".js-plotly-plot").first
+        plot.wait_for(timeout=60_000)
+        # A line through the axes for each trial, and the settings of each below.
+        page.get_by_text("target_probability").first.wait_for(timeout=60_000)
+        page.get_by_text("l2_weight").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "compare_parallel_coordinates.png", full_page=True)
+        for tab in ("Scatter Plot", "Contour Plot"):
+            page.get_by_role("tab", name=tab).click(timeout=60_000)
+            page.locator(".js-plotly-plot:visible").first.wait_for(timeout=60_000)
+            page.screenshot(path=pictures / f"compare_{tab.split()[0].lower()}.png")
