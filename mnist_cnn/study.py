@@ -50,6 +50,12 @@ SECONDS_OF_A_LOCK = 10
 PROCESS, LOST, REASON, RUN_ID = "process", "lost", "reason", "run_id"
 """Attributes of a trial: who works on it, why it is lost, why it failed, the run that shows it."""
 
+MAKER = "maker"
+"""Attribute of a study: the process that made it, which opens the sweep's run as well."""
+
+SECONDS_TO_OPEN = 120.0
+"""So long it may take for that: TensorFlow loads in between."""
+
 
 DATABASES = ("postgresql", "sqlite")
 
@@ -76,11 +82,23 @@ class Study:
         """For `charts`, which draws with Optuna."""
         return self._study
 
-    def attribute(self, name: str) -> Any:
-        return self._study.user_attrs.get(name)
+    @property
+    def run_id(self) -> str:
+        """Of the sweep's run; empty before there is one."""
+        return str(self._study.user_attrs.get(RUN_ID, ""))
 
-    def set_attribute(self, name: str, value: Any) -> None:
-        self._study.set_user_attr(name, value)
+    @run_id.setter
+    def run_id(self, run_id: str) -> None:
+        self._study.set_user_attr(RUN_ID, run_id)
+
+    def await_run_id(self) -> str:
+        """The same, once the process that made the study has opened the run; empty if it died before it could."""
+        deadline = time.monotonic() + SECONDS_TO_OPEN
+        while not self.run_id and time.monotonic() < deadline:
+            if not processes.is_alive(self._study.user_attrs.get(MAKER, "")):
+                break
+            time.sleep(0.2)
+        return self.run_id
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, as they stand. Not to be changed."""
@@ -277,6 +295,7 @@ def open_study(
         try:
             found = optuna.create_study(directions=directions, **plan)
             found.set_metric_names(list(goals))
+            found.set_user_attr(MAKER, processes.this_process())
             found.set_user_attr("fingerprint", dict(fingerprint))
             return Study(found, space, goals), True
         except optuna.exceptions.DuplicatedStudyError:

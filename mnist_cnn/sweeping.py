@@ -63,6 +63,11 @@ def _work_unless(
 
 def one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check: Callable[[], None]) -> str:
     """Do one trial; its run says how it ended before the study does."""
+    with one.heartbeat(trial):
+        return _one_trial(one, trial, parent, evaluate, check)
+
+
+def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check: Callable[[], None]) -> str:
     values = one.suggest(trial)
     settings = one.space.at(values)
     run = sweep_runs.start_trial(parent, one.name, trial.number, settings.as_words())
@@ -80,8 +85,7 @@ def one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check: 
 
     state, reason, values_of_goals = "complete", "", []
     try:
-        with one.heartbeat(trial):
-            evaluate(settings, result, report, check)
+        evaluate(settings, result, report, check)
         values_of_goals = [result.metrics.get(trials.METRICS[goal], math.nan) for goal in one.goals]
         if not all(map(math.isfinite, values_of_goals)):
             raise ArithmeticError(f"{' and '.join(one.goals)} came to {values_of_goals}")

@@ -44,7 +44,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _is_expected(error: Exception) -> bool:
     """Whether it is the world's fault (disk, network, tracking store, numbers) and not this program's."""
     package = type(error).__module__.split(".")[0]
-    return isinstance(error, ArithmeticError | OSError) or package in ("mlflow", "sqlalchemy", "requests")
+    return isinstance(error, ArithmeticError | OSError) or package in ("mlflow", "optuna", "sqlalchemy", "requests")
 
 
 def refuse(program: str, reason: str) -> NoReturn:

@@ -60,12 +60,12 @@ def run_sweep(
     prepare: Callable[[], Evaluate],
 ) -> None:
     """Open the study and its run, do what is left of the trials, here or in workers, and draw what came out."""
-    from mnist_cnn import hardware, study, sweeping, tracking
+    from mnist_cnn import hardware, study, tracking
 
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
     storage = settings.storage or str(tracking.store_folder() / "sweeps.journal")
-    one, _ = study.open_study(
+    one, made = study.open_study(
         storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
         seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
@@ -75,13 +75,15 @@ def run_sweep(
     if WORKER_OF in os.environ:
         processes.end_with_parent()
         hardware.start_tensorflow()
+        from mnist_cnn import sweeping
+
         with tracking.interruptible():
             sweeping.work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
         return
 
-    parent = _parent_of(one)
+    parent = "" if made else _parent_of(one)
     device = hardware.start_tensorflow()
-    from mnist_cnn import report
+    from mnist_cnn import report, sweeping
 
     try:
         with tracking.tracked_run("sweep", name="", resume=parent) as run:
@@ -133,8 +135,8 @@ def _parent_of(one: Study) -> str:
     """Id of the run of a sweep that is gone on with; empty for a new one."""
     from mnist_cnn import sweep_runs, tracking
 
-    known = one.attribute("run_id")
-    if known is None:
+    known = one.await_run_id()
+    if not known:
         found = sweep_runs.sweep_run(one.name)
         return found.info.run_id if found else ""
     if not sweep_runs.is_there(known):
@@ -142,7 +144,7 @@ def _parent_of(one: Study) -> str:
             f"`sweep`: the run {known} of {one.name} is not in {tracking.tracking_uri()}; give the tracking store it "
             "was made in, or another name."
         )
-    return str(known)
+    return known
 
 
 def _begin(
@@ -165,7 +167,7 @@ def _begin(
         run.log_words(space.words())
         run.log_data(data.validation, "starts")
     run.set_tags(hardware.describe(device))
-    one.set_attribute("run_id", run.run_id)
+    one.run_id = run.run_id
 
 
 def _what_is_left(left: int, total: int) -> str:

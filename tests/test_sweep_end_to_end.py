@@ -143,6 +143,13 @@ def test_two_sweeps_at_once_on_one_store(home: Path, words: list[str]) -> None:
         assert agreeing(client_of(home), journal(home), f"side-{side}") == ["complete"] * 15
 
 
+def test_two_that_begin_the_same_sweep_at_once_share_one_run(home: Path, words: list[str]) -> None:
+    pair = [start(*SWEEP, *words, "--sweep=twins", "--n_trials=16", cwd=home) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert agreeing(client_of(home), journal(home), "twins") == ["complete"] * 16
+
+
 def test_mlflow_run_goes_on_in_the_same_run(home: Path, small_dataset: Path) -> None:
     plain = [word.removeprefix("--") for word in [*TINY, *ONE_OPEN]]
     for total in (2, 4):
