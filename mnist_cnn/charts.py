@@ -15,14 +15,14 @@ import numpy as np
 import optuna
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_cnn.figures import ACCENT, DPI, INK, QUIET, TRAIN, VALIDATION
 from mnist_cnn.settings import MAXIMISED
 from mnist_cnn.space import Choices
-from mnist_cnn.study import RUN_ID, Study
+from mnist_cnn.study import RUN_ID, Study, values_of
 
 if TYPE_CHECKING:  # plain records; `sweep_runs` is another door
     from mnist_cnn.sweep_runs import SweepRecord, TrialRecord
@@ -33,17 +33,26 @@ ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
 COLOURS = (TRAIN, VALIDATION, "#3c8d5a", "#7b4ea3", ACCENT, QUIET)
 MOST_IN_A_CONTOUR = 4
 BINS = 9
+ENOUGH_FOR_IMPORTANCES = 8
+"""Complete trials: of fewer, importances are those of chance."""
+
 SHOWN_OF_A_TRIAL = 10
 
 
 @dataclass(frozen=True)
 class Series:
-    """Trials that share an axis and a line. x: the weight, scores: what the goal came to, run_ids: their runs."""
+    """Trials that share an axis and a line.
+
+    x: (n,) the weight. scores: (n,) what the goal came to. run_ids: n, of their runs. pruned_x, pruned_scores: (m,) of
+    trials that were ended early, and what the goal had come to by then.
+    """
 
     label: str
     x: NDArray[np.float64]
     scores: NDArray[np.float64]
     run_ids: tuple[str, ...]
+    pruned_x: NDArray[np.float64]
+    pruned_scores: NDArray[np.float64]
 
 
 def of_sweep(one: Study, images_of: ImagesOf) -> dict[str, bytes]:
@@ -54,11 +63,9 @@ def of_sweep(one: Study, images_of: ImagesOf) -> dict[str, bytes]:
         return pictures
     if len(one.goals) == 1:
         pictures["optimisation_history"] = history(one)
-        pictures["regularisation"] = b""  # keeps its place, the second
     else:
         pictures["pareto_front"] = pareto_front(one, images_of)
     drawn = regularisation(series_of(one), one.goals[0], images_of)
-    pictures.pop("regularisation", None)
     if drawn:
         pictures["regularisation"] = drawn
     pictures |= _optunas(one, complete)
@@ -79,7 +86,7 @@ def _optunas(one: Study, complete: Sequence[FrozenTrial]) -> dict[str, bytes]:
             if len(one.goals) > 1:
                 how["target"] = lambda trial, index=index: trial.values[index]
             important = names
-            if several and len(complete) >= 4:
+            if several and len(complete) >= ENOUGH_FOR_IMPORTANCES:
                 importances = importance(one, index)
                 pictures[f"parameter_importances{ending}"] = importances_chart(importances, goal)
                 important = [name for name, _ in importances]
@@ -103,10 +110,10 @@ def _optunas(one: Study, complete: Sequence[FrozenTrial]) -> dict[str, bytes]:
 
 
 def importance(one: Study, index: int) -> list[tuple[str, float]]:
-    """Share of each varied setting in how the goal varies, the largest first (PED-ANOVA, arXiv:2304.10255)."""
+    """Share of each varied setting in how the goal varies, the largest first (fANOVA, Hutter et al., ICML 2014)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         target = (lambda trial: trial.values[index]) if len(one.goals) > 1 else None
         found = optuna.importance.get_param_importances(one.optuna_study, evaluator=evaluator, target=target)
     return sorted(found.items(), key=lambda item: -item[1])
@@ -121,7 +128,7 @@ def importances_chart(importances: Sequence[tuple[str, float]], goal: str) -> by
         axes.text(share, row, f"  {share:.2f}", va="center", color=INK)
     axes.invert_yaxis()
     axes.set_xlim(0, max([*shares, 0.01]) * 1.15)
-    _finish(axes, f"What {_spelled(goal)} depends on (PED-ANOVA)")
+    _finish(axes, f"What {goal.replace('_', ' ')} depends on (fANOVA)")
     axes.grid(False)
     return _bytes(figure)
 
@@ -136,10 +143,9 @@ def history(one: Study) -> bytes:
     values = np.array([trial.values[0] for trial in complete])
     numbers = [trial.number for trial in complete]
     axes.plot(numbers, values, "o", color=TRAIN, alpha=0.7, label="complete")
-    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    pruned = [(trial.number, last) for trial in trials if (last := _last_value(trial)) is not None]
     if pruned:
-        last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
-        axes.plot([t.number for t in pruned], last, "o", mfc="none", color=QUIET, label="pruned, where it stopped")
+        axes.plot(*zip(*pruned, strict=True), "o", mfc="none", color=QUIET, label="pruned, where it stopped")
     for trial in trials:
         if "reason" in trial.user_attrs:
             axes.axvline(trial.number, color=ACCENT, linewidth=1, alpha=0.5)
@@ -190,8 +196,8 @@ def pareto_front(one: Study, images_of: ImagesOf) -> bytes:
     return _bytes(figure)
 
 
-def series_of(one: Study, name: str = "l2_weight", label: str = "") -> list[Series]:
-    """The complete trials of a sweep by start (and by network, where there are several), along a weight.
+def series_of(one: Study, name: str = "l2_weight") -> list[Series]:
+    """The trials of a sweep by start (and by network, where there are several), along a weight.
 
     Empty where the weight is the same in all of them.
     """
@@ -200,21 +206,35 @@ def series_of(one: Study, name: str = "l2_weight", label: str = "") -> list[Seri
     lines: dict[str, list[FrozenTrial]] = {}
     networks = one.space.varied.get("model")
     for trial in one.trials():
-        if trial.state == TrialState.COMPLETE and name in trial.params:
+        if name in trial.params and (values_of(trial) or _last_value(trial) is not None):
             settings = one.space.at(trial.params)
-            words = [label, f"from {settings.start.replace('_', ' ')}"] if hasattr(settings, "start") else [label]
+            words = [f"from {settings.start.replace('_', ' ')}"] if hasattr(settings, "start") else []
             if isinstance(networks, Choices):
                 words.append(f"network {networks.values.index(settings.model) + 1}")
-            lines.setdefault(", ".join(filter(None, words)) or "all trials", []).append(trial)
-    return [
-        Series(
-            line,
-            np.array([float(trial.params[name]) for trial in trials]),
-            np.array([trial.values[0] for trial in trials]),
-            tuple(trial.user_attrs.get(RUN_ID, "") for trial in trials),
-        )
-        for line, trials in sorted(lines.items())
-    ]
+            lines.setdefault(", ".join(words) or "all trials", []).append(trial)
+    found = []
+    for line, trials in sorted(lines.items()):
+        whole = [trial for trial in trials if values_of(trial)]
+        pruned = [trial for trial in trials if not values_of(trial)]
+        if whole:
+            found.append(
+                Series(
+                    line,
+                    np.array([float(trial.params[name]) for trial in whole]),
+                    np.array([values_of(trial)[0] for trial in whole]),
+                    tuple(trial.user_attrs.get(RUN_ID, "") for trial in whole),
+                    np.array([float(trial.params[name]) for trial in pruned]),
+                    np.array([_last_value(trial) for trial in pruned], float),
+                )
+            )
+    return found
+
+
+def _last_value(trial: FrozenTrial) -> float | None:
+    """What the goal of a pruned trial had come to; None for any other."""
+    if trial.state != TrialState.PRUNED or not trial.intermediate_values:
+        return None
+    return float(trial.intermediate_values[max(trial.intermediate_values)])
 
 
 def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name: str = "l2_weight") -> bytes:
@@ -224,12 +244,15 @@ def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name
     axis = _Axis(lines)
     figure = Figure(figsize=(10, 4.9 * len(lines)), dpi=DPI, layout="constrained")
     grid = figure.subplots(2 * len(lines), 1, height_ratios=[2, 1.9] * len(lines), squeeze=False)[:, 0]
-    scores = np.concatenate([line.scores for line in lines])
+    scores = np.concatenate([each for line in lines for each in (line.scores, line.pruned_scores)])
     margin = 0.05 * max(float(np.ptp(scores)), 1e-3)
     for line, colour, axes, strip in zip(lines, COLOURS * len(lines), grid[::2], grid[1::2], strict=False):
         bins = axis.bins(line, MAXIMISED[goal])
         middles = [one.middle for one in bins]
         axes.plot(axis.places(line.x), line.scores, "o", color=colour, alpha=0.55)
+        if len(line.pruned_x):
+            places = axis.places(line.pruned_x)
+            axes.plot(places, line.pruned_scores, "o", mfc="none", color=QUIET, label="pruned, where it stopped")
         axes.plot(middles, [line.scores[one.best] for one in bins], color=colour, label="best in a ninth of the axis")
         axes.plot(middles, [line.scores[one.inside].mean() for one in bins], color=colour, ls=":", label="mean there")
         axes.set_ylim(scores.min() - margin, scores.max() + margin)
@@ -240,7 +263,7 @@ def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name
         columns = [
             (
                 axis.share(one.middle),
-                f"{line.x[one.best]:.2g}\n{line.scores[one.best]:.3g}",
+                f"{line.x[one.best]:.2g}\n{line.scores[one.best]:.3g}, best of {len(one.inside)}",
                 _mosaic(line.run_ids[one.best], images_of),
             )
             for one in bins
@@ -303,8 +326,11 @@ def _png(axes: Any, size: tuple[float, float]) -> bytes:
         each.grid(False)
         for one in (each.xaxis, each.yaxis):
             low, high = one.get_view_interval()
-            if one.get_scale() == "log" and high > 30 * low:  # labels between powers of ten lie upon each other
+            if one.get_scale() == "log":  # labels between powers of ten lie upon each other
                 one.set_minor_formatter(NullFormatter())
+                if high < 30 * low:
+                    one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                    one.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     try:
         return _bytes(figure)
     finally:
@@ -351,6 +377,8 @@ def lines_of(records: Sequence[SweepRecord], along: str, networks: Mapping[str, 
                 np.array([float(trial.settings[along]) for trial in trials]),
                 np.array([trial.values[0] for trial in trials]),
                 tuple(trial.run_id for trial in trials),
+                np.array([]),
+                np.array([]),
             )
             for line, trials in lines.items()
         ]
@@ -397,9 +425,10 @@ class _Axis:
     """A common axis of several series: logarithmic where their numbers are far apart, with 0 at its left end."""
 
     def __init__(self, lines: Sequence[Series]) -> None:
-        every = np.concatenate([line.x for line in lines])
+        every = np.concatenate([each for line in lines for each in (line.x, line.pruned_x)])
         positive = every[every > 0]
         self.is_log = len(positive) > 0 and positive.max() / positive.min() > 30
+        self._has_zero = bool((every == 0).any())
         self._least = float(positive.min()) if len(positive) else 1.0
         places = self.places(every)
         self.low, self.high = float(places.min()), float(places.max())
@@ -429,5 +458,8 @@ class _Axis:
         axes.set_xlim(self.low - margin, self.high + margin)
         if self.is_log:
             ticks = np.arange(math.ceil(self.low), math.floor(self.high) + 1)
-            axes.set_xticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
+            labels = [f"$10^{{{tick}}}$" for tick in ticks]
+            if self._has_zero:
+                ticks, labels = np.append(ticks, math.log10(self._least / 3)), [*labels, "0"]
+            axes.set_xticks(ticks, labels)
         axes.set_xlabel(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import socket
 import sys
@@ -35,11 +36,14 @@ def is_alive(word: str) -> bool:
         return False
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """Be sent SIGTERM when the process that started this one ends, or it would work on without anybody waiting for it.
 
+    parent: its id, if that is known: this process ends at once where another one has inherited it by now.
     Linux only (prctl's PR_SET_PDEATHSIG); elsewhere nothing happens.
     """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        if parent is not None and os.getppid() != parent:
+            raise SystemExit(1)

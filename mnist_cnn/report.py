@@ -25,9 +25,11 @@ CAPTIONS = {
     "best_side_by_side": "The last images of the best trial of each sweep, target by target.",
     "optimisation_history": "Every trial, and the best so far.",
     "pareto_front": "No trial is better than the orange ones in both goals; their images are below.",
-    "regularisation": "The goal against the L2 weight, start by start. Below each: images of the best trial in each "
-    "ninth of the axis, with its weight and what the goal came to.",
-    "parameter_importances": "How much of the goal's variation goes with each setting.",
+    "regularisation": "The goal against the L2 weight, start by start, whatever the other settings were. Hollow: "
+    "trials that were ended early, which no line counts. Below: images of the best trial in each ninth of the axis, "
+    "with its weight and what the goal came to; the best of many is higher than the best of few.",
+    "parameter_importances": "How much of the goal's variation over the complete trials goes with each setting "
+    "(fANOVA); where a sweep tried much in one place and little elsewhere, it says little of elsewhere.",
     "slices": "The goal against each setting.",
     "contour": "The goal over pairs of the settings that matter most.",
     "parallel_coordinates": "A line for each trial.",

@@ -350,6 +350,9 @@ MAXIMISED = {
 }
 """What a sweep can be for, and whether more of it is better."""
 
+JUDGED = frozenset(("recognised", "diversity", "merit"))
+"""Goals that need judges."""
+
 ASCENT_GOALS = ("recognised", "diversity", "merit", "probability", "loss")
 TRAINING_GOALS = ("validation_accuracy", "validation_loss", "robust_accuracy")
 
@@ -468,6 +471,13 @@ class SweepSettings(Settings):
                 f"`storage` must be a journal file or a server's database for {self.workers} `workers`: SQLite locks; "
                 f"got {self.storage!r}."
             )
+        targets_word = made_of.fixed.get("targets", "")
+        if targets_word and JUDGED & set(goals(self.goal)):
+            if all(len(target.shares) > 1 for target in targets.parse(targets_word)):
+                raise SettingError(
+                    f"`goal` must be {' or '.join(name for name in ASCENT_GOALS if name not in JUDGED)} where all "
+                    f"`targets` are mixes, of which judges cannot say that they are recognised; got {self.goal!r}."
+                )
         made_of.at(
             {name: one.low if isinstance(one, space.Range) else one.values[0] for name, one in made_of.varied.items()}
         )

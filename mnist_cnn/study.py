@@ -8,6 +8,7 @@ so that the total is exact however many there are and whoever is killed.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 import sqlalchemy
@@ -28,6 +29,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._heartbeat import get_heartbeat_thread  # `Study.optimize` has it, ask and tell do not.
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file  # what `append_logs` holds while it writes
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -93,10 +95,15 @@ class Study:
 
     def await_run_id(self) -> str:
         """The same, once the process that made the study has opened the run; empty if it died before it could."""
-        deadline = time.monotonic() + SECONDS_TO_OPEN
-        while not self.run_id and time.monotonic() < deadline:
-            if not processes.is_alive(self._study.user_attrs.get(MAKER, "")):
-                break
+        maker, deadline = "", 0.0
+        while not self.run_id:
+            if self._study.user_attrs.get(MAKER, "") != maker:  # somebody else has taken it over, and has as long
+                maker, deadline = self._study.user_attrs.get(MAKER, ""), time.monotonic() + SECONDS_TO_OPEN
+            if not processes.is_alive(maker) or time.monotonic() > deadline:
+                with self._alone():
+                    if self._study.user_attrs.get(MAKER, "") == maker:
+                        self._study.set_user_attr(MAKER, processes.this_process())
+                        return self.run_id
             time.sleep(0.2)
         return self.run_id
 
@@ -111,6 +118,9 @@ class Study:
                 return None
             with _quiet():
                 trial = self._study.ask()
+            if self._beats:
+                beating: Any = self._storage
+                beating.record_heartbeat(trial._trial_id)
             trial.set_user_attr(PROCESS, processes.this_process())
         return trial
 
@@ -170,17 +180,17 @@ class Study:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             except UpdateFinishedTrialError:
                 return False
-            # What RetryHeartbeatStaleTrialCallback adds, but without the attributes of the one that was lost.
-            history = [*trial.system_attrs.get("retry_history", []), number]
-            attributes = {**trial.system_attrs, "failed_trial": history[0], "retry_history": history}
-            again = optuna.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                system_attrs=attributes,
-            )
-            self._study.add_trial(again)
+            self._line_up(trial)
         return True
+
+    def _line_up(self, trial: FrozenTrial) -> None:
+        """What RetryHeartbeatStaleTrialCallback adds, but without the attributes of the one that was lost."""
+        history = [*trial.system_attrs.get("retry_history", []), trial.number]
+        attributes = {**trial.system_attrs, "failed_trial": history[0], "retry_history": history}
+        again = optuna.create_trial(
+            state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=attributes
+        )
+        self._study.add_trial(again)
 
     def num_losses(self, number: int) -> int:
         """How often the settings of a trial were lost before."""
@@ -191,20 +201,33 @@ class Study:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not running:
             return []
-        stale: set[int] = set()
-        if hasattr(self._storage, "_get_stale_trial_ids"):
-            stale = set(self._storage._get_stale_trial_ids(self._study._study_id))
         now = time.monotonic()
-        found = []
-        for trial in running:
+        storage: Any = self._storage
+        stale = set(storage._get_stale_trial_ids(self._study._study_id)) if self._beats else set()
+
+        def is_lost(trial: FrozenTrial) -> bool:
             owner = trial.user_attrs.get(PROCESS, "")
-            if not owner:
-                gone = now - self._first_seen.setdefault(trial.number, now) > SECONDS_TO_OWN
-            else:
-                gone = not processes.is_alive(owner)
-            if gone or trial._trial_id in stale:
-                found.append(trial.number)
-        return found
+            if not owner:  # claimed by a process that died in that moment, or that is about to sign
+                return now - self._first_seen.setdefault(trial.number, now) > SECONDS_TO_OWN
+            if self._beats:  # machines may share a name: what counts is that nothing was heard
+                return trial._trial_id in stale
+            return not (processes.is_of_this_machine(owner) and processes.is_alive(owner))
+
+        return [trial.number for trial in running if is_lost(trial)]
+
+    @property
+    def _beats(self) -> bool:
+        """Whether processes send heartbeats; a journal is for one machine, where it can be seen who lives."""
+        return not isinstance(self._storage, JournalStorage)
+
+    def repair(self) -> None:
+        """Put in line again the settings of trials that were lost in the moment before they could be."""
+        with self._alone():
+            trials = self.trials()
+            again = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
+            for trial in trials:
+                if is_lost(trial) and trial.number not in again:
+                    self._line_up(trial)
 
     def num_finished(self) -> int:
         """How many trials of the total are done, whatever came out."""
@@ -213,8 +236,9 @@ class Study:
     def is_finished(self, total: int) -> bool:
         return self.num_finished() >= total
 
-    def is_worked_on(self) -> bool:
-        return any(trial.state == TrialState.RUNNING for trial in self.trials())
+    def is_worked_on_by_others(self) -> bool:
+        me = processes.this_process()
+        return any(t.state == TrialState.RUNNING and t.user_attrs.get(PROCESS) != me for t in self.trials())
 
     def best(self) -> list[FrozenTrial]:
         """The best trial; with two goals those that no other one beats in both. Empty before the first."""
@@ -228,7 +252,7 @@ class Study:
 
     def failures_in_a_row(self) -> int:
         """How many of the trials that ended last failed of themselves."""
-        ended = [trial for trial in self.trials() if trial.state.is_finished() and LOST not in trial.user_attrs]
+        ended = [trial for trial in self.trials() if trial.state.is_finished() and not is_lost(trial)]
         row = 0
         for trial in sorted(ended, key=lambda trial: trial.datetime_complete or datetime.min, reverse=True):
             if trial.state != TrialState.FAIL:
@@ -252,7 +276,12 @@ class Study:
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts towards the total: all but those that wait and those that were lost."""
-    return trial.state != TrialState.WAITING and LOST not in trial.user_attrs
+    return trial.state != TrialState.WAITING and not is_lost(trial)
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether it was given up; one that came to an end in the very moment was not."""
+    return trial.state == TrialState.FAIL and LOST in trial.user_attrs
 
 
 def values_of(trial: FrozenTrial) -> list[float]:
@@ -262,7 +291,7 @@ def values_of(trial: FrozenTrial) -> list[float]:
 
 def state_of(trial: FrozenTrial) -> str:
     """`complete`, `pruned`, `failed`, `running`, `waiting`, or `lost` for one that was tried again."""
-    if LOST in trial.user_attrs:
+    if is_lost(trial):
         return "lost"
     return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
 
@@ -331,14 +360,7 @@ def open_storage(storage: str) -> BaseStorage:
         )
     try:
         with _quiet():
-            if "://" not in storage:
-                return JournalStorage(_journal(Path(storage)))
-            return RDBStorage(
-                storage,
-                engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=SECONDS_BETWEEN_HEARTBEATS,
-                grace_period=SECONDS_WITHOUT_HEARTBEAT,
-            )
+            return JournalStorage(_journal(Path(storage))) if "://" not in storage else _database(storage)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
@@ -359,24 +381,58 @@ def hide_password(storage: str) -> str:
     return f"{scheme}{separator}{user.partition(':')[0]}{at}{place}"
 
 
+def _database(url: str) -> RDBStorage:
+    """Several processes that open a fresh database at once all make its tables; who comes second tries again."""
+    for attempt in range(5):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=SECONDS_BETWEEN_HEARTBEATS,
+                grace_period=SECONDS_WITHOUT_HEARTBEAT,
+            )
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            if attempt == 4:
+                raise
+            time.sleep(0.5 * (attempt + 1))
+    raise AssertionError
+
+
+class _Journal(JournalFileBackend):
+    """Cuts off a last line that a process was killed over, or the next one would be glued to it, and all be lost."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
+            _cut_torn_line(file)
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Leave `file` at its end, which is that of a whole line."""
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    start = max(0, size - 1_000_000)
+    file.seek(start)
+    file.truncate(start + file.read().rfind(b"\n") + 1)
+    file.seek(0, os.SEEK_END)
+
+
 def _journal(path: Path) -> JournalFileBackend:
-    """The journal, its last line cut off where a process was killed while it wrote."""
+    """The journal, ending in a whole line."""
     path = path.absolute()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
     lock = JournalFileOpenLock(str(path), grace_period=SECONDS_OF_A_LOCK)
-    backend = JournalFileBackend(str(path), lock)
-    lock.acquire()
-    try:
-        with path.open("rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            tail_start = max(0, size - 1_000_000)
-            file.seek(tail_start)
-            tail = file.read()
-            if tail and not tail.endswith(b"\n"):
-                file.truncate(tail_start + tail.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+    backend = _Journal(str(path), lock)
+    with get_lock_file(lock), path.open("rb+") as file:
+        _cut_torn_line(file)
     return backend
 
 

@@ -94,6 +94,11 @@ _EXPERIMENTS: dict[str, str] = {}
 """Experiment of each sweep's run."""
 
 
+def says(run: Run, state: str) -> bool:
+    """Whether the run of a trial says that it ended so."""
+    return bool(run.data.tags.get(STATE_TAG) == state and run.info.status == STATUS[state])
+
+
 def find_trial_run(parent: str, number: int) -> TrialRun | None:
     runs = _search(f"tags.`mlflow.parentRunId` = '{parent}' AND tags.{TRIAL_TAG} = '{number}'", parent)
     return TrialRun(runs[0]) if runs else None
@@ -246,13 +251,14 @@ def network_name(model_uri: str) -> str:
 
 
 def _all_sweeps() -> list[Run]:
-    return _search(f"tags.{KIND_TAG} = 'sweep'")
+    """Newest first, without those that were killed before they could say what they are."""
+    return [run for run in _search(f"tags.{KIND_TAG} = 'sweep'") if GOALS_TAG in run.data.tags]
 
 
 def _run_of_sweep(run_id: str) -> Run | None:
     with suppress(MlflowException):
         run = mlflow.MlflowClient().get_run(run_id)
-        return run if run.data.tags.get(KIND_TAG) == "sweep" else None
+        return run if run.data.tags.get(KIND_TAG) == "sweep" and GOALS_TAG in run.data.tags else None
     return None
 
 

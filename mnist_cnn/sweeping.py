@@ -6,6 +6,7 @@ Of each trial the run says how it ended before the study does. Whatever is kille
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ from mnist_cnn.trials import TrialResult
 FAILURES_IN_A_ROW = 10
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_IN_A_HURRY = 5.0
+STORES = ("mlflow", "optuna", "sqlalchemy", "requests")
+"""Packages whose errors are those of a store."""
+
 MOST_LOSSES = 3
 """Settings whose process was killed more often count as failed, and are not tried again."""
 
@@ -73,14 +77,14 @@ def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check:
     run = sweep_runs.start_trial(parent, one.name, trial.number, settings.as_words())
     trial.set_user_attr("run_id", run.run_id)
     result = trials.TrialResult()
-    last = 0
+    last, end = 0, trials.last_step(settings)  # what has come so far as the end is not thrown away
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         nonlocal last
         last = step
         run.log_metrics(metrics, step)
         value = metrics.get(trials.METRICS[one.goals[0]], math.nan)
-        if len(one.goals) == 1 and math.isfinite(value) and one.should_prune(trial, value, step):
+        if len(one.goals) == 1 and math.isfinite(value) and one.should_prune(trial, value, step) and step < end:
             raise trials.Pruned(f"fell behind other trials at step {step:,}")
 
     state, reason, values_of_goals = "complete", "", []
@@ -97,6 +101,8 @@ def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check:
         run.mark_lost(reason)
         raise
     except Exception as error:  # One bad setting must not end a night's work; ten in a row do.
+        if type(error).__module__.partition(".")[0] in STORES:
+            raise  # not the setting's fault: the trial is found and tried again when the store is back
         state, values_of_goals = "failed", []
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if result.strip is not None:
@@ -121,18 +127,45 @@ def tidy(one: Study, parent: str) -> None:
         run = sweep_runs.find_trial_run(parent, number)
         ended = sweep_runs.outcome(run) if run else None
         if run and ended:
-            if _tell(one, number, ended.state, ended.values, ended.reason):
-                run.finish(ended.state, ended.reason, ended.values, {}, 0)
+            run.finish(ended.state, ended.reason, ended.values, {}, 0)
+            _tell(one, number, ended.state, ended.values, ended.reason)
             continue
         reason = "its process ended without a word (killed, or the machine stopped)"
         if one.num_losses(number) >= MOST_LOSSES:  # perhaps it is these settings that kill, by the memory they take
             reason = f"{reason}, for the {MOST_LOSSES + 1}th time"
             if one.fail(number, reason):
-                run = run or sweep_runs.start_trial(parent, one.name, number, {})
+                run = run or _run_for(one, number, parent)
                 run.finish("failed", reason, [], {}, 0)
         elif one.give_up(number, f"{reason}; tried again"):
-            run = run or sweep_runs.start_trial(parent, one.name, number, {})
+            run = run or _run_for(one, number, parent)
             run.mark_lost(f"{reason}; tried again")
+
+
+def _run_for(one: Study, number: int, parent: str) -> sweep_runs.TrialRun:
+    """A run for a trial that had none when its process was killed, with the settings as far as they were drawn."""
+    drawn = {name: show(value) for name, value in one.trials()[number].params.items()}
+    fixed = {name: word for name, word in one.space.words().items() if name not in one.space.varied}
+    return sweep_runs.start_trial(
+        parent, one.name, number, {**dict.fromkeys(one.space.varied, "none"), **fixed, **drawn}
+    )
+
+
+def reconcile(one: Study, parent: str) -> None:
+    """Where a process was killed between two calls: trials line up again, and their runs say what the study says."""
+    one.repair()
+    runs = sweep_runs.trial_runs(parent)
+    for trial in one.trials():
+        state = study.state_of(trial)
+        if state in ("running", "waiting"):
+            continue
+        run = runs.get(trial.number)
+        if run is None or not sweep_runs.says(run, state):
+            reason = trial.user_attrs.get(study.REASON, trial.user_attrs.get(study.LOST, ""))
+            tracked = sweep_runs.TrialRun(run) if run else _run_for(one, trial.number, parent)
+            if state == "lost":
+                tracked.mark_lost(reason)
+            else:
+                tracked.finish(state, reason, study.values_of(trial), {}, 0)
 
 
 def _line(one: Study, number: int, total: int, state: str, seconds: float) -> str:
@@ -184,10 +217,14 @@ class Board:
 
     def _draw(self) -> None:
         started = time.monotonic()
-        pictures = charts.of_sweep(self._one, self._images_of)
+        try:
+            pictures = charts.of_sweep(self._one, self._images_of)
+        except Exception as error:  # A picture must not end a sweep.
+            print(f"The sweep's pictures could not be drawn ({type(error).__name__}: {error}).", file=sys.stderr)
+            pictures = {}
         for name, picture in pictures.items():
             self._run.log_bytes(picture, f"figures/{name}.png")
-        self._run.log_table(report.trials_table(self._one), "trials.json")
+        self._run.replace_table(report.trials_table(self._one), "trials.json")
         self._run.log_text(report.page(self._one, pictures, self._images_of), "sweep.html")
         self._run.describe(report.of_sweep(self._one, _how_to_open(self._storage)))
         self._drawn = time.monotonic()

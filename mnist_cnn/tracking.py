@@ -173,6 +173,11 @@ class TrackedRun:
         """Log a table, column by column, which the UI shows as such. path: ends in .json."""
         self._client.log_table(self.run_id, {name: list(values) for name, values in columns.items()}, path)
 
+    def replace_table(self, columns: Mapping[str, Any], path: str) -> None:
+        """The same, in place of what is there: `log_table` adds lines to it. path: ends in .json."""
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        self.log_json({"columns": list(columns), "data": rows}, path)
+
     def log_arrays(self, arrays: Mapping[str, NDArray[Any]], path: str) -> None:
         """Log arrays as an .npz without pickles."""
         self._log_file(path, lambda local: np.savez(local, **arrays))  # type: ignore[arg-type]
@@ -276,7 +281,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
         if resume and made_by_mlflow_run:
             _put_aside(made_by_mlflow_run, resume)
         try:
-            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None, nested=child)
+            known = {PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: ""}
+            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None, nested=child, tags=known)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
@@ -284,7 +290,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
             tracked.rename(name)
         status, reason = "FINISHED", ""
         try:
-            tracked.set_tags({PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: "", **_commit()})
+            tracked.set_tags(_commit())
             if not child:
                 close_stale_runs()
             yield tracked

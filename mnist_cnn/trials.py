@@ -31,9 +31,6 @@ METRICS = {
 }
 """The metric that each goal of a sweep is."""
 
-JUDGED = frozenset(("recognised", "diversity", "merit"))
-"""Goals that need judges."""
-
 
 class Pruned(Exception):
     """A trial was ended early since it falls behind; the message says when."""
@@ -61,6 +58,11 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 Tick = Callable[[], None]
 """Called about twice a second; raises what ends the trial."""
+
+
+def last_step(settings: OptimizeSettings | TrainSettings) -> int:
+    """The step, or epoch, with which a trial ends."""
+    return settings.epochs if isinstance(settings, TrainSettings) else settings.steps
 
 
 class AscentTrials:

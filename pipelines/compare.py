@@ -67,7 +67,6 @@ def _compared(records: Sequence[SweepRecord], settings: CompareSettings, data: d
     from mnist_cnn import comparison, report, tracking, trials
     from pipelines import judges
 
-    fresh = derive_seed(settings.seed, "confirm")
     sweeps_of_images = [record for record in records if record.kind == OptimizeSettings.PROGRAM]
     if not settings.confirm or not sweeps_of_images:
         return [report.Compared(record, None) for record in records]
@@ -77,10 +76,11 @@ def _compared(records: Sequence[SweepRecord], settings: CompareSettings, data: d
     compared = []
     for record in records:
         confirmed = None
-        if record in sweeps_of_images:
+        if record in sweeps_of_images and record.best.settings.get("dataset") == settings.dataset:
             known = set(OptimizeSettings.names())
             words = {name: word for name, word in record.best.settings.items() if name in known}
-            again = {"num_images": settings.confirm, "seed": fresh, "dataset": settings.dataset}
+            # Starts of its own for each sweep: the intervals of differences are those of independent shares.
+            again = {"num_images": settings.confirm, "seed": derive_seed(settings.seed, "confirm", record.name)}
             result = trials.TrialResult()
             trial(
                 OptimizeSettings(**{**OptimizeSettings.parse(words), **again}),

@@ -13,20 +13,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mnist_cnn import dataset, processes
-from mnist_cnn.settings import PANEL_A, REGIMES, SweepSettings, goals
+from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, SweepSettings, goals
 from mnist_cnn.space import Choices, Space
 from pipelines import enter
 
 if TYPE_CHECKING:
     from mnist_cnn import tracking
     from mnist_cnn.study import Study
-    from mnist_cnn.sweeping import Board, Evaluate
+    from mnist_cnn.sweeping import Evaluate
 
 WORKER_OF = "MNIST_CNN_WORKER_OF"
 """Set in the environment of a worker: the id of the sweep's run."""
 
+PARENT = "MNIST_CNN_WORKERS_PARENT"
+"""Set there as well: the id of the process that started it."""
+
 SECONDS_TO_END = 10.0
 """So long workers are waited for that were asked to end, before they are killed."""
+
+MOST_REPLACEMENTS = 5
+"""So many times for each worker another one is started for one that was killed."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
             return network
 
-        judged = trials.JUDGED & set(goals(settings.goal))
+        judged = JUDGED & set(goals(settings.goal))
         return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
 
     run_sweep(settings, space, words, data, prepare)
@@ -62,6 +68,8 @@ def run_sweep(
     """Open the study and its run, do what is left of the trials, here or in workers, and draw what came out."""
     from mnist_cnn import hardware, study, tracking
 
+    if WORKER_OF in os.environ:
+        processes.end_with_parent(int(os.environ[PARENT]))
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
     storage = settings.storage or str(tracking.store_folder() / "sweeps.journal")
@@ -73,7 +81,6 @@ def run_sweep(
     if settings.sampler == "grid":
         total = min(total, space.num_points() or total)
     if WORKER_OF in os.environ:
-        processes.end_with_parent()
         hardware.start_tensorflow()
         from mnist_cnn import sweeping
 
@@ -87,15 +94,17 @@ def run_sweep(
 
     try:
         with tracking.tracked_run("sweep", name="", resume=parent) as run:
-            run.is_shared = lambda: one.is_worked_on()
-            _begin(run, one, settings, space, data, device, new=not parent)
+            run.is_shared = lambda: one.is_worked_on_by_others()
+            _begin(run, one, settings, space, data, device, new=not one.run_id)
             left = total - one.num_finished()
             print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
+            sweeping.reconcile(one, run.run_id)
             board = sweeping.Board(run, one, storage)
             try:
                 if settings.workers > 1:
                     prepare()  # what the workers would each train for themselves
-                    _watch(_start_workers(settings, space, words, name, run.run_id), board, one, total)
+                    workers = _Workers(settings, space, {**words, "sweep": name}, run.run_id)
+                    workers.watch(one, total, board.update)
                 else:
                     sweeping.work(one, total, run.run_id, prepare(), board.update)
             except KeyboardInterrupt:
@@ -176,61 +185,61 @@ def _what_is_left(left: int, total: int) -> str:
     return f"{left} of {total} trials to go." if left < total else f"{total} trials."
 
 
-def _start_workers(
-    settings: SweepSettings, space: Space, words: Mapping[str, str], name: str, run_id: str
-) -> list[subprocess.Popen[bytes]]:
-    """The same command in processes of their own, which share the cores among themselves."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // settings.workers))
-    variables = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {
-        **os.environ,
-        **{name: threads for name in variables},
-        "TF_NUM_INTEROP_THREADS": "1",
-        WORKER_OF: run_id,
-    }
-    environment.pop("MLFLOW_RUN_ID", None)
-    given = {**words, "sweep": name, "workers": "1"}
-    given |= {key: word for key, word in space.words().items() if key == "model"}
-    command = [
-        sys.executable,
-        "-m",
-        f"pipelines.{settings.PROGRAM}",
-        *(f"--{key}={word}" for key, word in given.items()),
-    ]
-    print(f"{settings.workers} workers with {threads} thread{'s' * (threads != '1')} each.", flush=True)
-    return [subprocess.Popen(command, env=environment) for _ in range(settings.workers)]
+class _Workers:
+    """The same command in processes of their own, which share the cores, and are replaced when they are killed."""
 
+    def __init__(self, settings: SweepSettings, space: Space, words: Mapping[str, str], run_id: str) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = str(max(1, cores // settings.workers))
+        variables = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        self._environment = {**os.environ, **dict.fromkeys(variables, threads), "TF_NUM_INTEROP_THREADS": "1"}
+        self._environment |= {WORKER_OF: run_id, PARENT: str(os.getpid())}
+        self._environment.pop("MLFLOW_RUN_ID", None)
+        models = {name: word for name, word in space.words().items() if name == "model"}
+        given = {**words, **models, "workers": "1"}
+        self._command = [sys.executable, "-m", f"pipelines.{settings.PROGRAM}"]
+        self._command += [f"--{name}={word}" for name, word in given.items()]
+        print(f"{settings.workers} workers with {threads} thread{'s' * (threads != '1')} each.", flush=True)
+        self._working = [self._start() for _ in range(settings.workers)]
+        self._replacements_left = MOST_REPLACEMENTS * settings.workers
 
-def _watch(workers: list[subprocess.Popen[bytes]], board: Board, one: Study, total: int) -> None:
-    """Wait for the workers; one that ends before the sweep does is told of, and the others do its work."""
-    from mnist_cnn import sweeping, tracking
+    def _start(self) -> subprocess.Popen[bytes]:
+        # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
+        return subprocess.Popen(self._command, env=self._environment, start_new_session=True)
 
-    reported: set[int] = set()
-    try:
-        with tracking.deferring_interrupts() as check:
-            while True:
-                check()
-                codes = {worker.pid: worker.poll() for worker in workers}
-                for pid, code in codes.items():
-                    if code and pid not in reported:
-                        reported.add(pid)
-                        print(f"Worker {pid} ended with status {code}; its trial is tried again.", file=sys.stderr)
-                if all(code is not None for code in codes.values()):
-                    break
-                board.update()
-                time.sleep(sweeping.SECONDS_BETWEEN_LOOKS)
-    finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.terminate()
-        for worker in workers:
+    def watch(self, one: Study, total: int, tell: Callable[[], None]) -> None:
+        """Wait until all have ended. One that is killed is told of, and replaced."""
+        from mnist_cnn import sweeping, tracking
+
+        try:
+            with tracking.deferring_interrupts() as check:
+                while self._working:
+                    check()
+                    for worker in list(self._working):
+                        code = worker.poll()
+                        if code is None:
+                            continue
+                        self._working.remove(worker)
+                        if code:
+                            print(f"Worker {worker.pid} ended with status {code}.", file=sys.stderr)
+                        if code < 0 and self._replacements_left and not one.is_finished(total):
+                            self._replacements_left -= 1
+                            self._working.append(self._start())
+                    tell()
+                    time.sleep(sweeping.SECONDS_BETWEEN_LOOKS)
+        finally:
+            self._end()
+        if not one.is_finished(total):
+            raise sweeping.SweepStopped("all workers ended before the sweep did; what they said stands above")
+
+    def _end(self) -> None:
+        for worker in self._working:
+            worker.terminate()
+        for worker in self._working:
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(SECONDS_TO_END)
             worker.kill()
             worker.wait()
-    if not one.is_finished(total):
-        raise sweeping.SweepStopped("all workers ended before the sweep did; what they said stands above")
 
 
 if __name__ == "__main__":

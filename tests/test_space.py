@@ -26,7 +26,7 @@ def test_a_word_is_a_value_several_or_a_range() -> None:
 
 def test_targets_hold_commas_so_several_are_separated_by_a_bar() -> None:
     assert read("--targets", "2+3,1+7|all").varied["targets"] == Choices(("2+3,1+7", "all"), "|")
-    assert read("--targets", "2+3,1+7").fixed["targets"] == "2+3,1+7"
+    assert read("--targets", "2+3,1+7", "--goal=loss").fixed["targets"] == "2+3,1+7"
 
 
 def test_a_trial_is_made_of_the_settings_of_optimize() -> None:
@@ -64,6 +64,7 @@ def test_a_preset_of_train_is_what_all_else_is_added_to() -> None:
         (["--goal", "loss,probability", "--pruner", "median"], "`goal` names two"),
         (["--workers", "2", "--storage", "sqlite:///a.db"], "SQLite locks"),
         (["--l2wieght", "1"], "Did you mean `l2_weight`"),
+        (["--targets", "2+3"], "where all `targets` are mixes"),
         (["--run_name", "mine"], "not a setting of `sweep`"),
     ],
 )

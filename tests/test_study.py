@@ -136,13 +136,58 @@ def test_two_goals_have_a_front_and_one_has_a_best(tmp_path: Path) -> None:
     assert [trial.number for trial in least.best()] == [1]
 
 
-def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
-    work(opened(tmp_path / "a"), 2)
-    whole = (tmp_path / "a").read_bytes()
-    (tmp_path / "a").write_bytes(whole + b'{"op_code": 4, "wor')
-    again = opened(tmp_path / "a")
-    assert len(work(again, 3)) == 1
-    assert len(again.trials()) == 3
+@pytest.mark.parametrize("who", ["the one that has it open", "another"])
+def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path, who: str) -> None:
+    one = opened(tmp_path / "a")
+    work(one, 2)
+    with (tmp_path / "a").open("ab") as file:
+        file.write(b'{"op_code": 4, "wor')
+    assert len(work(one if who.startswith("the one") else opened(tmp_path / "a"), 3)) == 1
+    assert [study.state_of(trial) for trial in opened(tmp_path / "a").trials()] == ["complete"] * 3
+
+
+def test_a_trial_that_was_lost_before_it_could_line_up_again_is_repaired(tmp_path: Path, monkeypatch) -> None:
+    one = opened(tmp_path / "a", GRID, sampler="grid")
+    lost = one.suggest(one.claim(6))
+    with monkeypatch.context() as patch:
+        patch.setattr(study.Study, "_line_up", lambda self, trial: None)  # killed in that moment
+        assert one.give_up(0, "gone")
+    again = opened(tmp_path / "a", GRID, sampler="grid")
+    again.repair()
+    again.repair()
+    tried = work(again, 6)
+    assert tried[0] == lost
+    assert len({tuple(values.items()) for values in tried}) == 6
+
+
+def test_a_trial_that_ended_in_the_moment_it_was_given_up_counts(tmp_path: Path) -> None:
+    one = opened(tmp_path / "a")
+    trial = one.claim(1)
+    one.suggest(trial)
+    trial.set_user_attr(study.LOST, "nothing was heard")
+    one.complete(0, [1.0])
+    assert study.state_of(one.trials()[0]) == "complete" and one.is_finished(1)
+
+
+def test_on_a_journal_a_process_of_another_machine_is_gone(tmp_path: Path) -> None:
+    one = opened(tmp_path / "a")
+    one.claim(1).set_user_attr(study.PROCESS, "another-machine 7 1700000000")
+    assert one.lost() == [0]
+
+
+def test_a_database_counts_on_heartbeats_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(study, "SECONDS_BETWEEN_HEARTBEATS", 1)
+    monkeypatch.setattr(study, "SECONDS_WITHOUT_HEARTBEAT", 1)
+    one = opened(f"sqlite:///{tmp_path}/a.db")
+    trial = one.claim(2)
+    trial.set_user_attr(study.PROCESS, f"{study.processes.this_process().split()[0]} 999999999 1")
+    assert one.lost() == []  # a machine of the same name may be at work on it
+    with one.heartbeat(trial):
+        time.sleep(2.5)
+        assert one.lost() == []
+    time.sleep(2.5)
+    assert one.lost() == [0]
+    study._engine(one._storage).dispose()
 
 
 @pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
@@ -192,6 +237,7 @@ def test_workers_that_are_killed_at_any_moment_lose_nothing(tmp_path: Path, monk
         pair[1].send_signal(signal.SIGKILL)
         pair[1].wait()
     one = opened(tmp_path / "a", {"l2_weight": "1e-5..1e-1:log"}, fingerprint={}, sampler="random")
+    assert len(one.trials()) > 20, "the workers were killed before they did anything"
     deadline = time.monotonic() + 60
     while not one.is_finished(60) and time.monotonic() < deadline:
         for number in one.lost():

@@ -84,7 +84,6 @@ def journal(folder: Path) -> optuna.storages.BaseStorage:
 def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[str]) -> None:
     command = [*SWEEP, *words, "--sweep=killed", "--n_trials=60"]
     moments = random.Random(5)
-    marks: list[int] = []
     for _ in range(8):
         process = start(*command, cwd=home)
         began = len((home / "sweeps.journal").read_bytes()) if (home / "sweeps.journal").exists() else 0
@@ -96,13 +95,13 @@ def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[
             time.sleep(moments.uniform(1, 6))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        marks.append(len(optuna.load_study(study_name="killed", storage=journal(home)).trials) if marks or (
-            home / "sweeps.journal").exists() else 0)  # fmt: skip
+    done = [study.state_of(trial) for trial in optuna.load_study(study_name="killed", storage=journal(home)).trials]
+    assert "complete" in done and "running" in done, "no kill hit a trial"
     status, output = run(*command, cwd=home)
     assert status == 0, output
     states = agreeing(client_of(home), journal(home), "killed")
     assert states.count("complete") == 60
-    assert set(states) <= {"complete", "lost"}
+    assert set(states) == {"complete", "lost"}
 
 
 def test_ctrl_c_ends_all_workers_within_seconds_and_the_same_command_goes_on(home: Path, words: list[str]) -> None:
@@ -199,11 +198,11 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     psutil.Process(first.pid).children()[0].kill()
     outputs = [process.communicate(timeout=400)[0] for process in (first, late)]
     assert (first.returncode, late.returncode) == (0, 0), outputs
-    assert "its trial is tried again" in outputs[0]
+    assert "ended with status -9" in outputs[0]
     assert "Trial" in outputs[1], "the late one did its share"
     states = agreeing(mlflow.MlflowClient(tracking_uri=tracking), storage, "many")
     assert states.count("complete") == 200
-    assert states.count("lost") <= 1
+    assert states.count("lost") == 1
     assert not list(other.iterdir()), "nothing is written beside remote stores"
     storage.scoped_session.remove()
     storage.engine.dispose()
