@@ -202,7 +202,7 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     assert "Trial" in outputs[1], "the late one did its share"
     states = agreeing(mlflow.MlflowClient(tracking_uri=tracking), storage, "many")
     assert states.count("complete") == 200
-    assert states.count("lost") == 1
+    assert states.count("lost") <= 1  # the kill may have come between two trials
     assert not list(other.iterdir()), "nothing is written beside remote stores"
     storage.scoped_session.remove()
     storage.engine.dispose()
