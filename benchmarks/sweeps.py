@@ -53,19 +53,17 @@ def open_study(storage: str) -> Any:
     return study.open_study(storage, STUDY, given["space"], ("recognised",), **plan)[0]
 
 
-def work(storage: str, total: int, parent: str) -> list[float]:
-    """Trials until there are `total`; seconds of each."""
+def work(storage: str, total: int, parent: str) -> None:
+    """Trials until there are `total`."""
     from mnist_cnn import sweeping
 
-    one, seconds = open_study(storage), []
+    one = open_study(storage)
     while True:
-        started = time.perf_counter()
         sweeping.tidy(one, parent)
         trial = one.claim(total)
         if trial is None:
-            return seconds
+            return
         sweeping.one_trial(one, trial, parent, nothing, lambda: None)
-        seconds.append(time.perf_counter() - started)
 
 
 def new_parent() -> str:
@@ -75,28 +73,40 @@ def new_parent() -> str:
 
 
 def cost(total: int) -> dict[str, Any]:
+    """From one trial's search to the next one's, with the sweep's run kept up to date and its pictures drawn."""
+    began: list[float] = []
+
+    def evaluate(*given: Any) -> None:
+        began.append(time.perf_counter())
+        nothing(*given)
+
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         device = hardware.start_tensorflow()
-        from mnist_cnn import tracking
+        from mnist_cnn import sweeping, tracking
 
-        tracking.quiet_logs()
-        work("sweeps.journal", 3, parent := new_parent())  # imports and first calls
-        seconds = work("sweeps.journal", total + 3, parent)
+        with tracking.tracked_run("sweep", name=STUDY) as run:
+            one = open_study("sweeps.journal")
+            board = sweeping.Board(run, one, "sweeps.journal")
+            sweeping.work(one, 3, run.run_id, evaluate, board.update)  # imports and first calls
+            began.clear()
+            sweeping.work(one, total + 4, run.run_id, evaluate, board.update)
         size = Path("mlflow.db").stat().st_size, Path("sweeps.journal").stat().st_size
         os.chdir(PROJECT)
+    seconds = np.diff(began)
     tenth = len(seconds) // 10
-    first, last = np.array(seconds[:tenth]), np.array(seconds[-tenth:])
+    first, last = seconds[:tenth], seconds[-tenth:]
     low, high = np.percentile(seconds, [5, 95])
     return {
         "device": device,
         "trials": len(seconds),
         "milliseconds": round(1000 * float(np.median(seconds)), 1),
         "milliseconds_5_to_95_percent": [round(1000 * float(end), 1) for end in (low, high)],
-        "first_tenth": round(1000 * float(first.mean()), 1),
-        "last_tenth": round(1000 * float(last.mean()), 1),
+        "milliseconds_mean_with_pictures": round(1000 * float(seconds.mean()), 1),
+        "first_tenth": round(1000 * float(np.median(first)), 1),
+        "last_tenth": round(1000 * float(np.median(last)), 1),
         "bytes_a_trial": {
-            name: round(one / (len(seconds) + 3)) for name, one in zip(("database", "journal"), size, strict=True)
+            name: round(one / (len(seconds) + 4)) for name, one in zip(("database", "journal"), size, strict=True)
         },
     }
 
