@@ -7,6 +7,7 @@ when a person or the system interrupts it; one that was killed outright is close
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import logging
 import os
@@ -273,7 +274,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
     child: open a new one below the run that is open.
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
-    quiet_logs()
+    open_store()
     made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
     if made_by_mlflow_run:
         processes.end_with_parent()
@@ -417,7 +418,7 @@ def resolve_model(uri: str, regime: str = "") -> LoggedModel:
 
     Raises `TrackingError` if there is none.
     """
-    quiet_logs()
+    open_store()
     store = mlflow.get_tracking_uri()
     if not uri:
         of_regime = f" AND tags.regime = '{regime}'" if regime else ""
@@ -461,7 +462,7 @@ def find_panel(name: str, dataset_digest: str) -> Panel | None:
     """
     from mnist_cnn import judges
 
-    quiet_logs()
+    open_store()
     conditions = [f"tags.{key} = '{value}'" for key, value in _judge_tags(name, dataset_digest).items()]
     models = _logged_models(" AND ".join(conditions))
     by_run: dict[str, dict[str, Any]] = {}
@@ -651,6 +652,27 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def open_store() -> None:
+    """Have the tables of a fresh database made by one process at a time: of several at once all but one would fail."""
+    quiet_logs()
+    uri = tracking_uri()
+    if uri in _OPENED or not uri.startswith("sqlite:///"):
+        return
+    folder = store_folder()
+    if folder.is_dir():
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(MlflowException):  # who opens a run next says it better
+                mlflow.MlflowClient().search_experiments(max_results=1)
+        finally:
+            os.close(handle)  # and with it the lock
+    _OPENED.add(uri)
+
+
+_OPENED: set[str] = set()
 
 
 def quiet_logs() -> None:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = dataset.split(dataset.load_train(settings.dataset))
     from mnist_cnn import sweep_runs, tracking
 
-    tracking.quiet_logs()
+    tracking.open_store()
     records = sweep_runs.read_sweeps([word.strip() for word in settings.sweeps.split(",") if word.strip()])
     from mnist_cnn import hardware
 

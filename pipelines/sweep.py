@@ -144,6 +144,7 @@ def _parent_of(one: Study) -> str:
     """Id of the run of a sweep that is gone on with; empty for a new one."""
     from mnist_cnn import sweep_runs, tracking
 
+    tracking.open_store()
     known = one.await_run_id()
     if not known:
         found = sweep_runs.sweep_run(one.name)

@@ -149,6 +149,17 @@ def test_two_that_begin_the_same_sweep_at_once_share_one_run(home: Path, words: 
     assert agreeing(client_of(home), journal(home), "twins") == ["complete"] * 16
 
 
+def test_sweeps_that_begin_at_once_in_a_fresh_folder_share_its_store(tmp_path: Path, small_dataset: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.sweep_training", f"--dataset={small_dataset}", "--epochs=1",
+               "--batch_size=64", "--n_trials=4", "--pruner=none"]  # fmt: skip
+    trio = [start(*command, f"--sweep={name}", cwd=tmp_path) for name in ("one", "one", "two")]
+    outputs = [process.communicate(timeout=300)[0] for process in trio]
+    assert [process.returncode for process in trio] == [0, 0, 0], outputs
+    for name in ("one", "two"):
+        (parent,) = client_of(tmp_path).search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
+        assert parent.info.status == "FINISHED" and parent.data.metrics["trials_complete"] == 4
+
+
 def test_mlflow_run_goes_on_in_the_same_run(home: Path, small_dataset: Path) -> None:
     plain = [word.removeprefix("--") for word in [*TINY, *ONE_OPEN]]
     for total in (2, 4):
