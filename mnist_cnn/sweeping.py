@@ -60,7 +60,7 @@ def _work_unless(
         state = one_trial(one, trial, parent, evaluate, check)
         print(_line(one, trial.number, total, state, time.perf_counter() - started), flush=True)
         tell()
-        if one.failures_in_a_row() >= FAILURES_IN_A_ROW:
+        if state == "failed" and one.failures_in_a_row() >= FAILURES_IN_A_ROW:
             reason = one.trials()[trial.number].user_attrs.get("reason", "")
             raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
 
