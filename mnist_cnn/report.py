@@ -115,19 +115,25 @@ def best_table(one: Study, most: int = 5) -> str:
     return "\n".join(lines)
 
 
+def how_to_repeat(one: Study) -> str:
+    """The command that repeats the best trial: all its snapshots, or a network trained so; empty before the first."""
+    best = one.best()
+    if not best:
+        return ""
+    if "targets" in one.space.trial.names():
+        return f"mlflow run . -e optimize -P from_trial={one.name}:{best[0].number}"
+    words = one.space.at(best[0].params).as_words()
+    defaults = one.space.trial.resolve({}).as_words()
+    given = " ".join(f"-P {name}={word}" for name, word in words.items() if word != defaults[name])
+    return f"mlflow run . -e train {given}"
+
+
 def of_sweep(one: Study, how_to_open: str) -> str:
     """The description of a sweep's run, as Markdown."""
     states = [state_of(trial) for trial in one.trials()]
     told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    best = one.best()
-    again = ""
-    if best and "targets" in one.space.trial.names():
-        command = f"mlflow run . -e optimize -P from_trial={one.name}:{best[0].number}"
-        again = f"\nThe best again, with all its snapshots: `{command}`\n"
-    elif best:
-        words = " ".join(f"-P {name}={value}" for name, value in one.space.at(best[0].params).as_words().items()
-                         if name in one.space.varied)  # fmt: skip
-        again = f"\nThe best as a network: `mlflow run . -e train {words}`\n"
+    command = how_to_repeat(one)
+    again = f"\nThe best once more: `{command}`\n" if command else ""
     return f"""\
 A sweep for **{" and ".join(one.goals)}**: {told or "no trial yet"}.
 

@@ -116,7 +116,7 @@ def run_sweep(
     except KeyboardInterrupt:
         print(f"\nThe same command goes on with {name}; nothing that is finished is done again.", file=sys.stderr)
         raise
-    print(f"\n{report.best_table(one)}\n{tracking.signpost(run)}")
+    print(f"\n{report.best_table(one)}\n{tracking.signpost(run)}\nAgain    {report.how_to_repeat(one)}")
 
 
 def _fingerprint(settings: SweepSettings, space: Space, data: dataset.Split) -> dict[str, str]:

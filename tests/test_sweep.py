@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import mlflow
@@ -17,6 +18,7 @@ from mnist_cnn import study, sweep_runs, sweeping, tracking
 from mnist_cnn.command_line import Interrupted, SettingError
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
+from mnist_cnn.settings import TrainSettings
 from pipelines import compare, optimize, sweep, sweep_training, train
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
@@ -301,7 +303,10 @@ def test_trainings_are_swept_and_pruned_epoch_by_epoch(client, small_dataset: Pa
     assert any(trial.state == TrialState.PRUNED for trial in found)
     assert done[0].value == children[done[0].number].data.metrics["validation_accuracy"]
     assert not any(name.startswith("test") for child in children for name in child.data.metrics)
-    assert "mlflow run . -e train -P learning_rate=" in parent.data.tags["mlflow.note.content"]
+    best = max(done, key=lambda trial: trial.value)
+    command = re.search("mlflow run . -e train (.*)`", parent.data.tags["mlflow.note.content"])[1]
+    settings, _ = TrainSettings.from_command_line([f"--{word}" for word in command.replace("-P ", "").split()])
+    assert settings.learning_rate == best.params["learning_rate"] and settings.epochs == 2
 
 
 def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, capsys) -> None:
