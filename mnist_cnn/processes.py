@@ -36,6 +36,17 @@ def is_alive(word: str) -> bool:
         return False
 
 
+def has_environment(name: str, value: str) -> bool:
+    """Whether a process of this machine, which may be looked at, began with a variable of that value."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == value:
+                return True
+        except (psutil.Error, OSError):
+            continue
+    return False
+
+
 def end_with_parent(parent: int | None = None) -> None:
     """Be sent SIGTERM when the process that started this one ends, or it would work on without anybody waiting for it.
 

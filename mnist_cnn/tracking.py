@@ -57,6 +57,9 @@ SECONDS_BETWEEN_FLUSHES = 2.0
 SECONDS_TO_START = 600.0
 """A command that `mlflow run` started has opened its run by then, or never will."""
 
+SECONDS_TO_BEGIN = 5.0
+"""`mlflow run` has started its command by then, once it has made the run."""
+
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
 
@@ -371,13 +374,20 @@ def close_stale_runs() -> None:
     client = mlflow.MlflowClient()
     active = mlflow.active_run()
     experiments = [active.info.experiment_id] if active else ["0"]
-    longest_start = 1000 * (time.time() - SECONDS_TO_START)
+    # A database in a file is this machine's, on which a command that is about to open its run can be seen.
+    is_local = tracking_uri().startswith("sqlite:///")
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
         process = run.data.tags.get(PROCESS_TAG, "")
         if process:
             gone = not processes.is_alive(process)
         else:  # `mlflow run` made it, and its command ended before it could say who it is.
-            gone = run.info.start_time < longest_start and ENTRY_POINT_TAG in run.data.tags
+            age = time.time() - run.info.start_time / 1000
+            gone = ENTRY_POINT_TAG in run.data.tags and (
+                age > SECONDS_TO_START
+                or is_local
+                and age > SECONDS_TO_BEGIN
+                and not processes.has_environment(RUN_ID_VARIABLE, run.info.run_id)
+            )
         if gone:
             client.set_tag(
                 run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)"

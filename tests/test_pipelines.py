@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import mlflow
@@ -202,6 +204,24 @@ def test_the_next_run_closes_one_whose_process_is_gone(client, small_dataset: Pa
     assert closed.info.status == "KILLED" and "ended without a word" in closed.data.tags["reason"]
     for run in (elsewhere, foreign):
         assert client.get_run(run.info.run_id).info.status == "RUNNING"
+        client.set_terminated(run.info.run_id)
+
+
+def test_the_next_run_closes_one_whose_command_was_killed_before_it_opened_it(client) -> None:
+    """What `mlflow run` made: one whose command is on its way, one that nobody is on the way to, one just made."""
+    shell = {"mlflow.project.entryPoint": "sweep"}
+    long_ago = int(1000 * (time.time() - 30))
+    waiting, gone = (client.create_run("0", start_time=long_ago, tags=shell) for _ in range(2))
+    young = client.create_run("0", tags=shell)
+    command = subprocess.Popen(["sleep", "60"], env={**os.environ, "MLFLOW_RUN_ID": waiting.info.run_id})
+    try:
+        tracking.close_stale_runs()
+    finally:
+        command.kill()
+        command.wait()
+    states = [client.get_run(run.info.run_id).info.status for run in (waiting, gone, young)]
+    assert states == ["RUNNING", "KILLED", "RUNNING"]
+    for run in (waiting, young):
         client.set_terminated(run.info.run_id)
 
 
