@@ -236,7 +236,7 @@ def sweeps() -> str:
         f"looks at all trials before), {slower:.2f} times as long with the search itself. A trial of the default sweep "
         f"takes {real['trial_seconds']:.1f} s (median of {real['trials'] - 1}): the cost is "
         f"{ms / 10 / real['trial_seconds']:.1f} % of it. Two workers on the two cores do {more:.2f} times as many "
-        "trials in the same time as one that has both.",
+        "trials in the same time as one that has both (one run).",
         "",
         f"What the stores can hold, in trials a second ({stores['trials']} trials in each cell, one run; trials that "
         "do everything but search; PostgreSQL, tracking server and workers on the same two cores):",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_cnn.figures import ACCENT, DPI, INK, QUIET, TRAIN, VALIDATION
-from mnist_cnn.settings import MAXIMISED
+from mnist_cnn.settings import sign
 from mnist_cnn.space import Choices
-from mnist_cnn.study import RUN_ID, Study, values_of
+from mnist_cnn.study import REASON, RUN_ID, Study, values_of
+from mnist_cnn.trials import ImagesOf
 
 if TYPE_CHECKING:  # plain records; `sweep_runs` is another door
     from mnist_cnn.sweep_runs import SweepRecord, TrialRecord
-
-ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
-"""Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
 
 COLOURS = (TRAIN, VALIDATION, "#3c8d5a", "#7b4ea3", ACCENT, QUIET)
 MOST_IN_A_CONTOUR = 4
@@ -137,8 +135,8 @@ def history(one: Study) -> bytes:
     """The goal trial by trial, and the best so far."""
     figure = Figure(figsize=(9, 4), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    sign = 1 if MAXIMISED[one.goals[0]] else -1
-    trials = sorted(one.trials(), key=lambda trial: trial.number)
+    upwards = sign(one.goals[0])
+    trials = one.trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     values = np.array([trial.values[0] for trial in complete])
     numbers = [trial.number for trial in complete]
@@ -147,9 +145,11 @@ def history(one: Study) -> bytes:
     if pruned:
         axes.plot(*zip(*pruned, strict=True), "o", mfc="none", color=QUIET, label="pruned, where it stopped")
     for trial in trials:
-        if "reason" in trial.user_attrs:
+        if REASON in trial.user_attrs:
             axes.axvline(trial.number, color=ACCENT, linewidth=1, alpha=0.5)
-    axes.step(numbers, sign * np.maximum.accumulate(sign * values), where="post", color=VALIDATION, label="best so far")
+    axes.step(
+        numbers, upwards * np.maximum.accumulate(upwards * values), where="post", color=VALIDATION, label="best so far"
+    )
     axes.set_xlabel("trial")
     _finish(axes, f"{_spelled(one.goals[0])}, trial by trial")
     axes.legend(frameon=False)
@@ -169,7 +169,7 @@ def intermediate_values(one: Study) -> bytes:
         if trial.number in best:
             style = {"color": VALIDATION, "linewidth": 2.2, "zorder": 3, "label": f"best, trial {trial.number}"}
         axes.plot(steps, [trial.intermediate_values[step] for step in steps], **style)
-    axes.set_xlabel("step" if "steps" in {f for f in one.space.trial.names()} else "epoch")
+    axes.set_xlabel("step" if "steps" in one.space.trial.names() else "epoch")
     _finish(axes, f"{_spelled(one.goals[0])} on the way (dotted: pruned)")
     if best:
         axes.legend(frameon=False)
@@ -247,7 +247,7 @@ def regularisation(lines: Sequence[Series], goal: str, images_of: ImagesOf, name
     scores = np.concatenate([each for line in lines for each in (line.scores, line.pruned_scores)])
     margin = 0.05 * max(float(np.ptp(scores)), 1e-3)
     for line, colour, axes, strip in zip(lines, COLOURS * len(lines), grid[::2], grid[1::2], strict=False):
-        bins = axis.bins(line, MAXIMISED[goal])
+        bins = axis.bins(line, goal)
         middles = [one.middle for one in bins]
         axes.plot(axis.places(line.x), line.scores, "o", color=colour, alpha=0.55)
         if len(line.pruned_x):
@@ -402,7 +402,7 @@ def along(panels: Mapping[str, Sequence[Series]], goal: str, name: str) -> bytes
         for line in lines:
             places = axis.places(line.x)
             axes.plot(places, line.scores, "o", color=colours[line.label], alpha=0.45, markersize=4)
-            bins = axis.bins(line, MAXIMISED[goal])
+            bins = axis.bins(line, goal)
             axes.plot([one.middle for one in bins], [line.scores[one.best] for one in bins], color=colours[line.label])
         axis.finish(axes, name)
         _finish(axes, panel)
@@ -442,14 +442,14 @@ class _Axis:
         """Of the axis's width."""
         return (place - self.low) / (self.high - self.low)
 
-    def bins(self, line: Series, more_is_better: bool) -> list[_Bin]:
+    def bins(self, line: Series, goal: str) -> list[_Bin]:
         """Those ninths of the axis that hold trials."""
         places = self.places(line.x)
         numbers = np.minimum((BINS * (places - self.low) / (self.high - self.low)).astype(int), BINS - 1)
         found = []
         for number in np.unique(numbers):
             inside = np.flatnonzero(numbers == number)
-            best = inside[np.argmax(line.scores[inside] * (1 if more_is_better else -1))]
+            best = inside[np.argmax(sign(goal) * line.scores[inside])]
             found.append(_Bin(self.low + (number + 0.5) * (self.high - self.low) / BINS, inside, int(best)))
         return found
 

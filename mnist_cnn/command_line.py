@@ -32,6 +32,14 @@ class Interrupted(KeyboardInterrupt):
         self.exit_status = 128 + number
 
 
+STORES = ("mlflow", "optuna", "sqlalchemy", "requests")
+"""Packages whose errors are those of a store, and not of what was asked for."""
+
+
+def is_of_a_store(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in STORES
+
+
 def number(
     default: float,
     help: str,

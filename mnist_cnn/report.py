@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mnist_cnn.comparison import Difference, Share
-from mnist_cnn.settings import MAXIMISED
+from mnist_cnn.settings import sign
 from mnist_cnn.study import REASON, RUN_ID, Study, state_of, values_of
+from mnist_cnn.trials import ImagesOf
 
 MOST_WITH_IMAGES = 40
 """So many of the best trials are shown with their images in a page's table."""
@@ -74,15 +75,11 @@ class Compared:
     confirmed: Share | None
 
 
-ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
-
-
 def ranked(one: Study) -> list[FrozenTrial]:
     """Trials with values, the best by the first goal first, then the others by number."""
-    sign = -1 if MAXIMISED[one.goals[0]] else 1
     complete = [trial for trial in one.trials() if state_of(trial) == "complete"]
     rest = [trial for trial in one.trials() if state_of(trial) != "complete"]
-    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number)) + rest
+    return sorted(complete, key=lambda trial: (-sign(one.goals[0]) * trial.values[0], trial.number)) + rest
 
 
 def trials_table(one: Study) -> dict[str, list[Any]]:

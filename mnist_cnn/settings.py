@@ -353,6 +353,12 @@ MAXIMISED = {
 JUDGED = frozenset(("recognised", "diversity", "merit"))
 """Goals that need judges."""
 
+
+def sign(goal: str) -> int:
+    """What a goal's value is multiplied by so that more of it is better."""
+    return 1 if MAXIMISED[goal] else -1
+
+
 ASCENT_GOALS = ("recognised", "diversity", "merit", "probability", "loss")
 TRAINING_GOALS = ("validation_accuracy", "validation_loss", "robust_accuracy")
 

@@ -36,7 +36,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from mnist_cnn import processes
 from mnist_cnn.command_line import SettingError
 from mnist_cnn.randomness import derive_seed
-from mnist_cnn.settings import MAXIMISED
+from mnist_cnn.settings import MAXIMISED, sign
 from mnist_cnn.space import Choices, Range, Space
 
 SECONDS_BETWEEN_HEARTBEATS = 10
@@ -247,8 +247,7 @@ class Study:
             return []
         if len(self.goals) > 1:
             return sorted(self._study.best_trials, key=lambda trial: trial.number)
-        sign = 1 if MAXIMISED[self.goals[0]] else -1
-        return [max(complete, key=lambda trial: (sign * trial.values[0], -trial.number))]
+        return [max(complete, key=lambda trial: (sign(self.goals[0]) * trial.values[0], -trial.number))]
 
     def failures_in_a_row(self) -> int:
         """How many of the trials that ended last failed of themselves."""

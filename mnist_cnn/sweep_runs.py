@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from mnist_cnn import processes
-from mnist_cnn.settings import MAXIMISED, OptimizeSettings
+from mnist_cnn.settings import OptimizeSettings, sign
 from mnist_cnn.tracking import KIND_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
@@ -46,9 +47,8 @@ class Outcome:
 class TrialRun(TrackedRun):
     """The run of one trial."""
 
-    def finish(self, state: str, reason: str, values: Sequence[float], metrics: Mapping[str, float], step: int) -> None:
-        """Log the last numbers and how the trial ended, and end the run."""
-        self.log_metrics(metrics, step)
+    def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
+        """Log how the trial ended, with the numbers that are still to be sent, and end the run."""
         tags = {STATE_TAG: state, REASON_TAG: reason[:5000], VALUES_TAG: json.dumps(list(values))}
         if len(self._buffer) > 1000:
             self.flush()
@@ -83,15 +83,14 @@ def start_trial(parent: str, sweep: str, number: int, words: Mapping[str, str]) 
         TRIAL_TAG: str(number),
         STATE_TAG: "running",
     }
-    experiment = client.get_run(parent).info.experiment_id if parent not in _EXPERIMENTS else _EXPERIMENTS[parent]
-    _EXPERIMENTS[parent] = experiment
-    run = TrialRun(client.create_run(experiment, tags=tags, run_name=f"trial {number}"))
+    run = TrialRun(client.create_run(_experiment_of(parent), tags=tags, run_name=f"trial {number}"))
     client.log_batch(run.run_id, params=[Param(name, word) for name, word in words.items() if word != ""])
     return run
 
 
-_EXPERIMENTS: dict[str, str] = {}
-"""Experiment of each sweep's run."""
+@cache
+def _experiment_of(run_id: str) -> str:
+    return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
 
 
 def says(run: Run, state: str) -> bool:
@@ -169,7 +168,7 @@ def _search(condition: str, parent: str = "") -> list[Run]:
     """All runs that fulfil it, newest first; in the experiment of `parent`, or in all."""
     client = mlflow.MlflowClient()
     if parent:
-        experiments = [_EXPERIMENTS.setdefault(parent, client.get_run(parent).info.experiment_id)]
+        experiments = [_experiment_of(parent)]
     else:
         experiments = [one.experiment_id for one in client.search_experiments()]
     found: list[Run] = []
@@ -211,8 +210,7 @@ class SweepRecord:
     @property
     def best(self) -> TrialRecord:
         """By the first goal, the earliest of equals."""
-        sign = 1 if MAXIMISED[self.goals[0]] else -1
-        return max(self.complete, key=lambda trial: (sign * trial.values[0], -trial.number))
+        return max(self.complete, key=lambda trial: (sign(self.goals[0]) * trial.values[0], -trial.number))
 
 
 def read_sweeps(words: Sequence[str]) -> list[SweepRecord]:

@@ -14,16 +14,13 @@ from typing import Any
 from optuna.trial import Trial
 
 from mnist_cnn import charts, figures, report, study, sweep_runs, tracking, trials
-from mnist_cnn.command_line import show
+from mnist_cnn.command_line import is_of_a_store, show
 from mnist_cnn.study import Study
 from mnist_cnn.trials import TrialResult
 
 FAILURES_IN_A_ROW = 10
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_IN_A_HURRY = 5.0
-STORES = ("mlflow", "optuna", "sqlalchemy", "requests")
-"""Packages whose errors are those of a store."""
-
 MOST_LOSSES = 3
 """Settings whose process was killed more often count as failed, and are not tried again."""
 
@@ -61,7 +58,7 @@ def _work_unless(
         print(_line(one, trial.number, total, state, time.perf_counter() - started), flush=True)
         tell()
         if state == "failed" and one.failures_in_a_row() >= FAILURES_IN_A_ROW:
-            reason = one.trials()[trial.number].user_attrs.get("reason", "")
+            reason = one.trials()[trial.number].user_attrs.get(study.REASON, "")
             raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
 
 
@@ -75,13 +72,11 @@ def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check:
     values = one.suggest(trial)
     settings = one.space.at(values)
     run = sweep_runs.start_trial(parent, one.name, trial.number, settings.as_words())
-    trial.set_user_attr("run_id", run.run_id)
+    trial.set_user_attr(study.RUN_ID, run.run_id)
     result = trials.TrialResult()
-    last, end = 0, trials.last_step(settings)  # what has come so far as the end is not thrown away
+    end = trials.last_step(settings)  # what has come so far is not thrown away
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
-        nonlocal last
-        last = step
         run.log_metrics(metrics, step)
         value = metrics.get(trials.METRICS[one.goals[0]], math.nan)
         if len(one.goals) == 1 and math.isfinite(value) and one.should_prune(trial, value, step) and step < end:
@@ -101,14 +96,14 @@ def _one_trial(one: Study, trial: Trial, parent: str, evaluate: Evaluate, check:
         run.mark_lost(reason)
         raise
     except Exception as error:  # One bad setting must not end a night's work; ten in a row do.
-        if type(error).__module__.partition(".")[0] in STORES:
+        if is_of_a_store(error):
             raise  # not the setting's fault: the trial is found and tried again when the store is back
         state, values_of_goals = "failed", []
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if result.strip is not None:
         files = {"film_strip.png": figures.strip(result.strip)}
         run.log_files(files, {"finals": (255 * result.strip.images[:, -1]).round().astype("uint8")})
-    run.finish(state, reason, values_of_goals, {}, last)
+    run.finish(state, reason, values_of_goals)
     if not _tell(one, trial.number, state, values_of_goals, reason):
         state = "lost"
         run.mark_lost("others took it over, for nothing was heard of this process")
@@ -127,7 +122,7 @@ def tidy(one: Study, parent: str) -> None:
         run = sweep_runs.find_trial_run(parent, number)
         ended = sweep_runs.outcome(run) if run else None
         if run and ended:
-            run.finish(ended.state, ended.reason, ended.values, {}, 0)
+            run.finish(ended.state, ended.reason, ended.values)
             _tell(one, number, ended.state, ended.values, ended.reason)
             continue
         reason = "its process ended without a word (killed, or the machine stopped)"
@@ -135,7 +130,7 @@ def tidy(one: Study, parent: str) -> None:
             reason = f"{reason}, for the {MOST_LOSSES + 1}th time"
             if one.fail(number, reason):
                 run = run or _run_for(one, number, parent)
-                run.finish("failed", reason, [], {}, 0)
+                run.finish("failed", reason, [])
         elif one.give_up(number, f"{reason}; tried again"):
             run = run or _run_for(one, number, parent)
             run.mark_lost(f"{reason}; tried again")
@@ -165,7 +160,7 @@ def reconcile(one: Study, parent: str) -> None:
             if state == "lost":
                 tracked.mark_lost(reason)
             else:
-                tracked.finish(state, reason, study.values_of(trial), {}, 0)
+                tracked.finish(state, reason, study.values_of(trial))
 
 
 def _line(one: Study, number: int, total: int, state: str, seconds: float) -> str:
@@ -174,7 +169,7 @@ def _line(one: Study, number: int, total: int, state: str, seconds: float) -> st
     if values := study.values_of(trial):
         came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(one.goals, values, strict=True))
     else:
-        came_to = state + (f" ({reason})" if (reason := trial.user_attrs.get("reason", "")) else "")
+        came_to = state + (f" ({reason})" if (reason := trial.user_attrs.get(study.REASON, "")) else "")
     best = one.best()
     record = f" (best {best[0].values[0]:.4g}, trial {best[0].number})" if len(best) == 1 else ""
     made_of = ", ".join(

@@ -56,6 +56,9 @@ class TrialResult:
 Report = Callable[[int, Mapping[str, float]], None]
 """Told of step and numbers at each snapshot or epoch; raises `Pruned`."""
 
+ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
+"""Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
+
 Tick = Callable[[], None]
 """Called about twice a second; raises what ends the trial."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnist_cnn import dataset
 from mnist_cnn.randomness import derive_seed
-from mnist_cnn.settings import PANEL_A, CompareSettings, OptimizeSettings
+from mnist_cnn.settings import CompareSettings, OptimizeSettings
 from pipelines import enter
 
 if TYPE_CHECKING:
@@ -64,15 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _compared(records: Sequence[SweepRecord], settings: CompareSettings, data: dataset.Split) -> list[Compared]:
     """Each sweep, its best scored once more on starts that no sweep has seen where it can be."""
-    from mnist_cnn import comparison, report, tracking, trials
-    from pipelines import judges
+    from mnist_cnn import comparison, report, trials
+    from pipelines.sweep import ascent_trials
 
     sweeps_of_images = [record for record in records if record.kind == OptimizeSettings.PROGRAM]
     if not settings.confirm or not sweeps_of_images:
         return [report.Compared(record, None) for record in records]
-    trial = trials.AscentTrials(
-        data, lambda uri: tracking.load_model(tracking.resolve_model(uri)), judges.scorer(PANEL_A, data)
-    )
+    trial = ascent_trials(data, judged=True)
     compared = []
     for record in records:
         confirmed = None

@@ -39,23 +39,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, given = SweepSettings.from_command_line(argv)
     words = SweepSettings.words_given(argv)
     data = dataset.split(dataset.load_train(given["space"].fixed.get("dataset", "mnist")))
-    from mnist_cnn import tracking
-
     space = _with_models(given["space"])
 
     def prepare() -> Evaluate:
-        from mnist_cnn import networks, trials
-        from pipelines import judges
-
-        def load(uri: str) -> Any:
-            network = tracking.load_model(tracking.resolve_model(uri))
-            networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
-            return network
-
-        judged = JUDGED & set(goals(settings.goal))
-        return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
+        return ascent_trials(data, judged=bool(JUDGED & set(goals(settings.goal))))
 
     run_sweep(settings, space, words, data, prepare)
+
+
+def ascent_trials(data: dataset.Split, *, judged: bool) -> Evaluate:
+    """Trials of `optimize` on logged networks, scored by panel A where they are to be judged."""
+    from mnist_cnn import networks, tracking, trials
+    from pipelines import judges
+
+    def load(uri: str) -> Any:
+        network = tracking.load_model(tracking.resolve_model(uri))
+        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
+        return network
+
+    return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
 
 
 def run_sweep(
@@ -93,9 +95,9 @@ def run_sweep(
     from mnist_cnn import report, sweeping
 
     try:
-        with tracking.tracked_run("sweep", name="", resume=parent) as run:
+        with tracking.tracked_run("sweep", resume=parent) as run:
             run.is_shared = lambda: one.is_worked_on_by_others()
-            _begin(run, one, settings, space, data, device, new=not one.run_id)
+            _begin(run, one, settings, space, data, device)
             left = total - one.num_finished()
             print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
             sweeping.reconcile(one, run.run_id)
@@ -164,12 +166,10 @@ def _begin(
     space: Space,
     data: dataset.Split,
     device: str,
-    *,
-    new: bool,
 ) -> None:
     from mnist_cnn import hardware, sweep_runs
 
-    if new:
+    if not one.run_id:
         made_of = {sweep_runs.OF_TAG: space.trial.PROGRAM, sweep_runs.GOALS_TAG: ",".join(one.goals)}
         run.set_tags({sweep_runs.SWEEP_TAG: one.name, **made_of})
         run.suggest_name(one.name)
