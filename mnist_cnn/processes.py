@@ -1,4 +1,4 @@
-"""Who works: a word that names a process on its machine, and whether that process still lives."""
+"""Who works, whether that process still lives, and whether this one was asked to stop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import socket
 import sys
 
 import psutil
+
+from mnist_cnn.command_line import Interrupted
+
+_NOTED: list[int] = []
 
 
 def this_process() -> str:
@@ -58,3 +62,18 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
         if parent is not None and os.getppid() != parent:
             raise SystemExit(1)
+
+
+def note_signal(number: int) -> None:
+    """Remember a SIGINT or SIGTERM. An exception alone may be lost: Python drops what is raised in a destructor."""
+    _NOTED.append(number)
+
+
+def forget_signals() -> None:
+    _NOTED.clear()
+
+
+def check_signals() -> None:
+    """Raise `Interrupted` if a signal was noted, unless that is what is being handled."""
+    if _NOTED and not isinstance(sys.exception(), KeyboardInterrupt):
+        raise Interrupted(_NOTED[0])

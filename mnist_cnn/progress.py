@@ -8,6 +8,7 @@ import time
 import keras
 import numpy as np
 
+from mnist_cnn import processes
 from mnist_cnn.training import EpochResult, StepResults
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -72,7 +73,8 @@ class AscentProgress:
         self._started = self._printed = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        """done, total: image-steps."""
+        """done, total: image-steps. Raises `Interrupted` where this process was asked to stop."""
+        processes.check_signals()
         if is_watched():
             if self._bar is None:
                 self._bar = keras.utils.Progbar(total, unit_name="image-step")

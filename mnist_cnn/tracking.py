@@ -137,6 +137,7 @@ class TrackedRun:
         data: LabelledImages | None = None,
     ) -> None:
         """Buffer numbers and send them every two seconds, linked to a model and a data set where given."""
+        processes.check_signals()
         now = int(time.time() * 1000)
         model_id = model.model_id if model else None
         linked = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
@@ -298,6 +299,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
             if not child:
                 close_stale_runs()
             yield tracked
+            processes.check_signals()
             tracked.flush()
         except KeyboardInterrupt as error:
             status, reason = "KILLED", str(error) or "interrupted"
@@ -603,7 +605,10 @@ def _commit() -> dict[str, str]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` at the first SIGINT or SIGTERM; further ones are ignored while the run is closed."""
+    """Raise `Interrupted` at the first SIGINT or SIGTERM; further ones are ignored while the run is closed.
+
+    Should the exception be lost, the next number that is logged raises it, or the end of this context.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -611,11 +616,15 @@ def interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
+        processes.note_signal(number)
         raise Interrupted(number)
 
+    if not mlflow.active_run():
+        processes.forget_signals()
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+        processes.check_signals()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

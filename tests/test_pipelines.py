@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -111,6 +113,34 @@ def cut_after(epoch: int, error: BaseException, patch: pytest.MonkeyPatch) -> No
             raise error
 
     patch.setattr(tracking.TrackedRun, "save_checkpoint", save_and_stop)
+
+
+class SignalledWhileItGoes:
+    """An exception that is raised in a destructor goes no further: so is one that a signal's handler raises there."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)  # a place where Python calls the handler, if it has not
+
+
+@pytest.mark.parametrize("log_more", [True, False])
+def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
+    log_more: bool, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_value))
+    went_on = False
+    with pytest.raises(command_line.Interrupted), tracking.tracked_run("train") as run:
+        SignalledWhileItGoes()
+        assert len(lost) == 1 and isinstance(lost[0], command_line.Interrupted)
+        if log_more:
+            run.log_metrics({"loss": 1.0})
+            went_on = True
+    assert not went_on
+    ended = client.get_run(run.run_id)
+    assert (ended.info.status, ended.data.tags["reason"]) == ("KILLED", "interrupted by SIGTERM")
+    with tracking.tracked_run("train"):
+        pass  # it is forgotten by then
 
 
 def test_an_interrupted_run_is_killed_and_resumes_to_the_same_numbers(
