@@ -18,6 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_cnn import evaluation, networks
+from mnist_cnn.comparison import wilson_interval
 from mnist_cnn.dataset import LabelledImages
 
 Losses = Callable[[Any], Any]
@@ -119,7 +120,7 @@ def robust_accuracy(
     """Accuracy on the first `count` images under `robust_hits`' attack, and without it."""
     some = dataclasses.replace(data, images=data.images[:count], labels=data.labels[:count])
     hits = int(robust_hits(network, some, epsilon).sum())
-    low, high = evaluation.wilson_interval(hits, len(some))
+    low, high = wilson_interval(hits, len(some))
     return RobustAccuracy(hits / len(some), low, high, evaluation.evaluate(network, some).accuracy, len(some), epsilon)
 
 

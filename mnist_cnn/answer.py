@@ -53,6 +53,9 @@ REGULARISATIONS: dict[str, list[dict[str, float]]] = {
 }
 """What each column may choose from. The others: a temperature, a pose, a random feature direction."""
 
+READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.6, "feature_weight": 0.2}
+"""What panel A chose on the readable network."""
+
 Judges = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
 """Images (n, height, width, channels) -> each judge's probabilities (n, k), by its name."""
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_cnn import networks
+from mnist_cnn.comparison import wilson_interval
 from mnist_cnn.dataset import LabelledImages
 
 NUM_CALIBRATION_BINS = 15
@@ -38,6 +39,11 @@ class EvaluationResult:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     calibration_error: float
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """(n,): which images it gets right."""
+        return self.probabilities.argmax(axis=1) == self.labels
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """The numbers by the names under which a run holds them, e.g. `test_accuracy`; classes without one left out."""
@@ -121,15 +127,6 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> Eval
         recall=recall,
         calibration_error=expected_calibration_error(probabilities, labels),
     )
-
-
-def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): within [0, 1], and sound near 100 % where the normal one is not."""
-    share = hits / total
-    centre = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def calibration_bins(

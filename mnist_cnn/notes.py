@@ -13,13 +13,14 @@ from mnist_cnn.adversary import RobustAccuracy
 from mnist_cnn.answer import Searched, Tried
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.evaluation import EvaluationResult
+from mnist_cnn.gate import Decision, Origin, Version
 from mnist_cnn.input_optimization.ascent import AscentResult
 from mnist_cnn.input_optimization.experiments import Experiment
 from mnist_cnn.input_optimization.starts import Panel
 from mnist_cnn.judges import Trained
 from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.scorecard import Scorecard
-from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings, TrainSettings
+from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings, RegisterSettings, TrainSettings
 from mnist_cnn.training import TrainingResult
 
 _Place = tuple[str, str, str]
@@ -323,3 +324,90 @@ class, as a share of that between real digits.
 - `figures/recognised_against_diversity.png`: what one costs of the other.
 - `answer.json`: every number. `images.npz`: every image.
 """
+
+
+def of_decision(settings: RegisterSettings, decision: Decision, made: tuple[Version, bool] | None) -> str:
+    """What was done with the registry, or would have been, line by line."""
+    if made is None:
+        would = "would become" if decision.promoted and not decision.is_champion else "would not change"
+        return f"Dry run: nothing was registered; {settings.name}@champion {would}{' this model' * decision.promoted}."
+    version, is_new = made
+    lines = [
+        f"Version  {version.name} {version.number} ({version.uri}), {'new' if is_new else 'there already'}",
+        f"Aliases  challenger: version {version.number}",
+    ]
+    if decision.is_champion or not decision.promoted:
+        lines.append(f"         champion: version {decision.champion}, as before")
+    else:
+        before = f" (was version {decision.champion})" if decision.champion is not None else ""
+        lines.append(f"         champion: version {version.number}{before}")
+    return "\n".join(lines)
+
+
+def version_tags(origin: Origin, digest: str, decision: Decision, measured: Mapping[str, float]) -> dict[str, str]:
+    """What stands on a version of a registered model, as tags."""
+    numbers = {"validation_accuracy": decision.accuracy.rate, **measured}
+    shown = {name: f"{value:.4f}" for name, value in numbers.items() if not name.endswith(("_low", "_high"))}
+    known = {
+        "run_id": origin.run_id,
+        "commit": origin.commit,
+        "data_digest": digest,
+        "network": origin.network,
+        "regime": origin.regime,
+        "decision": decision.word,
+    }
+    return {**{name: word for name, word in known.items() if word}, **shown}
+
+
+def _measured_lines(measured: Mapping[str, float]) -> str:
+    """A Markdown list of what was measured, with intervals."""
+    said = {
+        "test_accuracy": "test accuracy",
+        "test_robust_accuracy": "test accuracy under attack (Euclidean distance 2)",
+        "recognised_rate": "digits searched from noise that panel A recognises",
+    }
+    return "\n".join(
+        f"- {words}: {with_interval(measured[name], measured[f'{name}_low'], measured[f'{name}_high'])} %"
+        for name, words in said.items()
+        if name in measured
+    )
+
+
+def of_version(origin: Origin, decision: Decision, measured: Mapping[str, float]) -> str:
+    """The description of a version of a registered model, as Markdown."""
+    made_by = f"The run `{origin.run_id}`" if origin.run_id else "A run that is not known"
+    network = f" ({origin.network}, {origin.regime})" if origin.network else ""
+    return f"""\
+{made_by} trained this network{network}{f" at commit `{origin.commit[:12]}`" if origin.commit else ""}.
+
+{decision.sentence}
+
+{_measured_lines(measured)}
+"""
+
+
+def of_registration(
+    settings: RegisterSettings, decision: Decision, made: tuple[Version, bool] | None, measured: Mapping[str, float]
+) -> str:
+    """The description of a registration's run, as Markdown."""
+    return f"""\
+**{decision.word}**. {decision.sentence}
+
+{_measured_lines(measured)}
+
+```
+{of_decision(settings, decision, made)}
+```
+
+The decision rests on validation images alone; the test images were opened after it. Versions, their tags and aliases
+stand under *Models* → {settings.name}.
+"""
+
+
+def of_move(settings: RegisterSettings, version: Version, before: Version | None) -> str:
+    was = f"version {before.number}" if before else "none"
+    if settings.dry_run:
+        return f"Dry run: {settings.name}@{settings.alias} is {was}, and would be version {version.number}."
+    if before is not None and before.number == version.number:
+        return f"{settings.name}@{settings.alias} is version {version.number} already."
+    return f"{settings.name}@{settings.alias} was {was}, and is version {version.number} now, moved by hand."

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn import evaluation
+from mnist_cnn.comparison import wilson_interval
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.randomness import generator
 
@@ -156,7 +156,7 @@ class Scorecard:
         if not len(hits):
             return math.nan, math.nan
         if hits.all() or not hits.any():
-            return evaluation.wilson_interval(int(hits.sum()), len(hits))
+            return wilson_interval(int(hits.sum()), len(hits))
         # The number of hits in a resample of n images is binomial.
         rates = generator(0, "bootstrap").binomial(len(hits), hits.mean(), RESAMPLES) / len(hits)
         low, high = np.percentile(rates, [2.5, 97.5])

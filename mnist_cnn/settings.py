@@ -43,7 +43,9 @@ def _read_class(word: str) -> None:
 
 
 _MODEL = text(
-    "", "`runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the newest."
+    "",
+    "Id of a run, `runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the "
+    "newest.",
 )
 _DATASET = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
 
@@ -557,6 +559,81 @@ def _read_number_setting(word: str) -> None:
         raise ValueError(f"{word!r} is not one")
 
 
+ALIASES = ("champion", "challenger")
+"""What versions of a registered model are called: the one to use, and the one that was registered last."""
+
+
+def _read_metric(word: str) -> None:
+    if word.startswith("test"):
+        raise ValueError("what is chosen by the test images is tested by them no more")
+
+
+def _read_alias(word: str) -> None:
+    if word not in ALIASES:
+        raise ValueError
+
+
+def _read_model_name(word: str) -> None:
+    if not word.strip() or any(character in word for character in "/:@"):
+        raise ValueError
+
+
+@dataclass(frozen=True)
+class RegisterSettings(Settings):
+    """Register a model as a version, and make it the champion if it passes the gate; or move an alias back."""
+
+    PROGRAM: ClassVar[str] = "register"
+
+    model: str = _MODEL
+    experiment: str = text("", "In place of `model`: the best model of the experiment of this name, by `metric`.")
+    metric: str = text(
+        "validation_accuracy",
+        "What is best in `experiment`: the highest, or the lowest of a loss or an error.",
+        allowed="the name of a metric that is not of the test images",
+        read=_read_metric,
+    )
+    margin: float = number(
+        0.005,
+        "So much of its accuracy the champion may be ahead: the gate is passed if the 95 % interval of the difference, "
+        "on the same validation images, lies above minus this.",
+        minimum=0,
+        maximum=1,
+    )
+    name: str = text(
+        "mnist-cnn", "Name of the registered model.", allowed="a name without / : @", read=_read_model_name
+    )
+    attacked: int = number(
+        1000,
+        "Test images that are attacked for the version's robust accuracy, where the model's run has none; 0 is none.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    num_images: int = number(
+        10,
+        "Searches from noise for each digit, for the version's recognised rate; 0 is none.",
+        minimum=0,
+        maximum=10_000,
+    )
+    dataset: str = _DATASET
+    dry_run: bool = switch(False, "Evaluate and decide, but change nothing in the registry.")
+    alias: str = text(
+        "", "With `version`: point this alias to it, without a gate.", allowed=" or ".join(ALIASES), read=_read_alias
+    )
+    version: int = number(0, "With `alias`: the version to point it to.", minimum=0, maximum=2**31 - 1)
+    run_name: str = _RUN_NAME
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.alias) != bool(self.version):
+            given, missing = ("alias", "version") if self.alias else ("version", "alias")
+            raise SettingError(f"`{given}` goes with `{missing}`, which was not given: -P alias=champion -P version=3.")
+        if self.alias and (self.model or self.experiment):
+            other = "model" if self.model else "experiment"
+            raise SettingError(f"`alias` moves an alias to a version that is there; `{other}` does not go with it.")
+        if self.model and self.experiment:
+            raise SettingError("`model` and `experiment` both say which model; give one of them.")
+
+
 ENTRY_POINTS: dict[str, type[Settings]] = {
     cls.PROGRAM: cls
     for cls in (
@@ -569,6 +646,7 @@ ENTRY_POINTS: dict[str, type[Settings]] = {
         SweepSettings,
         SweepTrainingSettings,
         CompareSettings,
+        RegisterSettings,
     )
 }
 """Settings of each entry point of MLproject, by its name."""

@@ -60,6 +60,8 @@ SECONDS_TO_START = 600.0
 SECONDS_TO_BEGIN = 5.0
 """`mlflow run` has started its command by then, once it has made the run."""
 
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
 
@@ -445,10 +447,12 @@ def resolve_model(uri: str, regime: str = "") -> LoggedModel:
                 f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."
             )
         return LoggedModel(whole[0].model_id, f"models:/{whole[0].model_id}")
+    if RUN_ID.fullmatch(uri):
+        uri = f"runs:/{uri}/model"
     if not uri.startswith(("runs:/", "models:/")):
         raise TrackingError(
-            f"`model` must be of the form runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or "
-            f"models:/m-ID; got {uri!r}."
+            f"`model` must be the id of a run, or of the form runs:/RUN_ID/model, models:/NAME/VERSION, "
+            f"models:/NAME@ALIAS or models:/m-ID; got {uri!r}."
         )
     try:
         info = mlflow.models.get_model_info(uri)

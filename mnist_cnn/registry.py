@@ -1,0 +1,193 @@
+"""The only door to MLflow's model registry: versions of a model, and the aliases that point to them.
+
+An alias is one pointer, which is overwritten and never taken away: there is always one champion once there was one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from mnist_cnn import tracking
+from mnist_cnn.gate import Origin, Version
+from mnist_cnn.tracking import LoggedModel, TrackingError
+
+MODEL_ID_TAG = "model_id"
+DIGEST_TAG = "data_digest"
+
+ABOUT = """\
+Handwritten digits: images (n, 28, 28, 1) float32 from 0 (black) to 1 to the probabilities of the ten digits, (n, 10).
+
+`champion` is the version to use; `challenger` the one that was registered last. A version becomes the champion when
+its validation accuracy is not worse than the champion's by more than a margin; each says in its tags what came out.
+"""
+
+
+def holder(name: str, alias: str) -> Version | None:
+    """The version that an alias points to."""
+    client = mlflow.MlflowClient()
+    try:
+        return _version(client.get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(name: str) -> list[Version]:
+    """All versions, newest first; none where nothing is registered under this name."""
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}'", max_results=10_000)
+    return sorted((_version(each) for each in found), key=lambda each: -each.number)
+
+
+def version(name: str, number: int) -> Version:
+    """Raises `TrackingError` where there is none of that number."""
+    known = versions(name)
+    for each in known:
+        if each.number == number:
+            return each
+    have = ", ".join(str(each.number) for each in reversed(known)) or "none at all"
+    raise TrackingError(f"`version` must be one that {name} has; got {number}. It has {have}.")
+
+
+def of_model(name: str, model_id: str) -> Version | None:
+    """The first version that was made of a logged model."""
+    return next((each for each in reversed(versions(name)) if each.model_id == model_id), None)
+
+
+def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]:
+    """The version of a logged model, and whether it was made now: one model never has two.
+
+    Where two processes that share no lock made one each, the first stays.
+    """
+    found = of_model(name, model.model_id)
+    if found is not None:
+        return found, False
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name, description=ABOUT)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(
+        name, f"models:/{model.model_id}", run_id or None, {MODEL_ID_TAG: model.model_id}, model_id=model.model_id
+    )
+    first = of_model(name, model.model_id)
+    if first is not None and first.number != int(made.version):
+        with suppress(MlflowException):
+            client.delete_model_version(name, made.version)
+        return first, False
+    return _version(made), True
+
+
+def describe(one: Version, tags: Mapping[str, str], description: str) -> None:
+    client = mlflow.MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(one.name, str(one.number), key, value)
+    client.update_model_version(one.name, str(one.number), description)
+
+
+def point(one: Version, alias: str) -> None:
+    """Point an alias to a version, whatever it pointed to before."""
+    client = mlflow.MlflowClient()
+    try:
+        client.set_registered_model_alias(one.name, alias, str(one.number))
+    except MlflowException:  # two at once set an alias that was not there: one has put it in, the other changes it
+        client.set_registered_model_alias(one.name, alias, str(one.number))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time decides about aliases, of those that share a local store.
+
+    The lock is one of `flock` on the database's file, which SQLite does not use; it goes with the process.
+    """
+    path = tracking.tracking_uri().removeprefix("sqlite:///")
+    if not os.path.isfile(path):  # a server's: who decides there looks once more before the alias is set
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def origin(model_id: str) -> Origin:
+    """How a logged model was made, from its run and what that logged."""
+    client = mlflow.MlflowClient()
+    run_id = ""
+    with suppress(MlflowException):
+        run_id = client.get_logged_model(model_id).source_run_id or ""
+    if not run_id:
+        return Origin("", "", "", None, "", "", None, {})
+    try:
+        run = client.get_run(run_id)
+    except MlflowException:
+        return Origin(run_id, "", "", None, "", "", None, {})
+    stored: dict[str, Any] = {}
+    with suppress(MlflowException, OSError, ValueError):
+        stored = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{tracking.SETTINGS_FILE}"))
+    settings = stored.get("settings", {})
+    tags = {}
+    with suppress(MlflowException):
+        tags = client.get_logged_model(model_id).tags
+    return Origin(
+        run_id,
+        run.data.tags.get("mlflow.source.git.commit", ""),
+        stored.get("digest", ""),
+        settings.get("validation_fraction"),
+        tags.get("regime", ""),
+        tags.get("network", ""),
+        settings.get("epsilon"),
+        run.data.metrics,
+    )
+
+
+def best_of(experiment: str, metric: str) -> LoggedModel:
+    """The model of the experiment's finished training with the best `metric`. Raises `TrackingError` for none."""
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        known = ", ".join(sorted(each.name for each in client.search_experiments()))
+        raise TrackingError(f"`experiment` must be the name of one that is there; got {experiment!r}. Known: {known}.")
+    runs = [
+        run
+        for run in client.search_runs(
+            [found.experiment_id],
+            f"tags.{tracking.KIND_TAG} = 'train' AND attributes.status = 'FINISHED'",
+            max_results=50_000,
+        )
+        if run.outputs and run.outputs.model_outputs
+    ]
+    if not runs:
+        raise TrackingError(f"`experiment`: {experiment} holds no finished training; mlflow run . -e train first.")
+    having = [run for run in runs if metric in run.data.metrics]
+    if not having:
+        known = ", ".join(sorted(key for key in runs[0].data.metrics if not key.startswith("test") and "/" not in key))
+        raise TrackingError(f"`metric`: no training in {experiment} has {metric!r}; they have {known}.")
+    sign = -1 if any(word in metric for word in ("loss", "error", "seconds")) else 1
+    best = max(having, key=lambda run: sign * run.data.metrics[metric])
+    model_id = best.outputs.model_outputs[-1].model_id
+    return LoggedModel(model_id, f"models:/{model_id}")
+
+
+def _version(made: ModelVersion) -> Version:
+    return Version(
+        made.name,
+        int(made.version),
+        made.model_id or made.tags.get(MODEL_ID_TAG, ""),
+        made.source,
+        made.run_id or "",
+        tuple(made.aliases),
+        dict(made.tags),
+    )

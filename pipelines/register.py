@@ -1,0 +1,190 @@
+"""Register a model as a version, compare it with the champion on the same images, and say what was decided and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mnist_cnn import dataset
+from mnist_cnn.settings import PANEL_A, AnswerSettings, RegisterSettings
+from pipelines import enter, judges
+
+if TYPE_CHECKING:
+    from mnist_cnn import tracking
+    from mnist_cnn.gate import Decision, Origin, Version
+
+VALIDATION_FRACTION = 0.1
+"""Taken for a model of which nobody knows how it was trained."""
+
+RADIUS = 2.0
+"""Within which test images are attacked, in grey levels (Euclidean)."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = RegisterSettings.from_command_line(argv)
+    if settings.alias:
+        _move(settings)
+        return
+    images = dataset.load_train(settings.dataset)
+    from mnist_cnn import registry, tracking
+
+    tracking.open_store()
+    if settings.experiment:
+        model = registry.best_of(settings.experiment, settings.metric)
+    else:
+        model = tracking.resolve_model(settings.model)
+    origin = registry.origin(model.model_id)
+    if not model.model_id:
+        raise tracking.TrackingError(f"`model`: {model.uri} is no logged model; give the one that a run has logged.")
+    if origin.digest and origin.digest != images.digest:
+        raise tracking.TrackingError(
+            f"`dataset`: the model of the run {origin.run_id} learned from other images (digest {origin.digest}, "
+            f"{settings.dataset} has {images.digest}); give its own, and a `name` of its own."
+        )
+    from mnist_cnn import hardware
+
+    device = hardware.start_tensorflow()
+    with tracking.tracked_run("register", name=settings.run_name) as run:
+        run.suggest_name(f"register-{settings.name}")
+        run.log_settings(settings, {"digest": images.digest, "model_id": model.model_id})
+        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_used_model(model)
+        _register(settings, run, model, origin, images)
+    print(tracking.signpost(run, model))
+
+
+def _register(
+    settings: RegisterSettings,
+    run: tracking.TrackedRun,
+    model: tracking.LoggedModel,
+    origin: Origin,
+    images: dataset.LabelledImages,
+) -> None:
+    from mnist_cnn import networks, notes, registry, tracking
+
+    print(f"Registering {model.uri} as {settings.name} (trained by the run {origin.run_id or 'unknown'}).", flush=True)
+    network = tracking.load_model(model)
+    networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
+    with registry.alone():
+        while True:
+            champion = registry.holder(settings.name, "champion")
+            decision = _decide(settings, network, model, origin, champion, images)
+            print(decision.sentence, flush=True)
+            now = registry.holder(settings.name, "champion")
+            if (now and now.number) == (champion and champion.number):
+                break
+            print("Another champion was made meanwhile: once more, against that one.", flush=True)
+        made = None
+        if not settings.dry_run:
+            version, is_new = registry.register(settings.name, model, origin.run_id)
+            registry.point(version, "challenger")
+            if decision.promoted and not decision.is_champion:
+                registry.point(version, "champion")
+            made = (version, is_new)
+    print(notes.of_decision(settings, decision, made), flush=True)
+    run.log_metrics(decision.metrics())
+    run.set_tags({"decision": decision.word})
+
+    # Decided: from here on nothing is, and the test images may be opened.
+    measured = _measure(settings, run, network, model, origin, images)
+    if made is not None:
+        version = made[0]
+        tags = notes.version_tags(origin, images.digest, decision, measured)
+        registry.describe(version, tags, notes.of_version(origin, decision, measured))
+        run.set_tags({"version": str(version.number)})
+    run.describe(notes.of_registration(settings, decision, made, measured))
+
+
+def _decide(
+    settings: RegisterSettings,
+    network: object,
+    model: tracking.LoggedModel,
+    origin: Origin,
+    champion: Version | None,
+    images: dataset.LabelledImages,
+) -> Decision:
+    """On the validation images that neither the model nor the champion learned from."""
+    from mnist_cnn import evaluation, gate, registry, tracking
+
+    fractions = [origin.validation_fraction]
+    if champion is not None:
+        kept = champion.tags.get(registry.DIGEST_TAG, images.digest)
+        if kept != images.digest:
+            raise tracking.TrackingError(
+                f"`dataset`: the champion of {settings.name}, version {champion.number}, was judged on other images "
+                f"(digest {kept}, {settings.dataset} has {images.digest}); give those, or another `name`."
+            )
+        fractions.append(registry.origin(champion.model_id).validation_fraction)
+    fraction = min(VALIDATION_FRACTION if each is None else each for each in fractions)
+    held_out = dataset.split(images, fraction).validation
+    ours = evaluation.evaluate(network, held_out).hits
+    if champion is None or champion.model_id == model.model_id:
+        return gate.decide(ours, champion.number if champion else None, None, settings.margin)
+    try:
+        theirs = evaluation.evaluate(
+            tracking.load_model(tracking.LoggedModel(champion.model_id, champion.uri)), held_out
+        ).hits
+    except Exception as error:  # each flavour and store raises errors of its own
+        raise tracking.TrackingError(
+            f"the champion of {settings.name}, version {champion.number}, cannot be loaded ({error}); "
+            f"point the alias to another: mlflow run . -e register -P alias=champion -P version=N."
+        ) from error
+    return gate.decide(ours, champion.number, theirs, settings.margin)
+
+
+def _measure(
+    settings: RegisterSettings,
+    run: tracking.TrackedRun,
+    network: object,
+    model: tracking.LoggedModel,
+    origin: Origin,
+    images: dataset.LabelledImages,
+) -> dict[str, float]:
+    """What stands on the version besides: accuracy on test images, under attack, and whether its images are read."""
+    from mnist_cnn import adversary, answer, evaluation
+
+    test = dataset.load_test(settings.dataset)
+    run.log_data(test, "testing")
+    measured = evaluation.evaluate(network, test).metrics("test")
+    known = {}
+    if origin.epsilon == RADIUS:
+        known = {name: value for name, value in origin.metrics.items() if name.startswith("test_robust_accuracy")}
+    if not known and settings.attacked:
+        print(f"Attacking {min(settings.attacked, len(test)):,} test images.", flush=True)
+        known = adversary.robust_accuracy(network, test, RADIUS, settings.attacked).metrics("test")
+    measured |= known
+    if settings.num_images:
+        data = dataset.split(images)
+        judging = judges.panel(PANEL_A, data)
+        from mnist_cnn import scorecard
+
+        real = scorecard.RealDigits.of(data.train, data.validation)
+        how = AnswerSettings(num_images=settings.num_images)
+        print(f"Searching for {10 * settings.num_images} digits from noise.", flush=True)
+        found = answer.search(network, "noise", answer.READABLE, how, data.validation, judging.opinions, real)
+        measured |= found.card.metrics()
+    kept = ("test_accuracy", "test_robust_accuracy", "recognised_rate", "diversity")
+    measured = {name: value for name, value in measured.items() if name.startswith(kept)}
+    run.log_metrics(measured, model=model)
+    return measured
+
+
+def _move(settings: RegisterSettings) -> None:
+    from mnist_cnn import notes, registry, tracking
+
+    tracking.open_store()
+    version = registry.version(settings.name, settings.version)
+    with tracking.tracked_run("register", name=settings.run_name) as run, registry.alone():
+        run.suggest_name(f"{settings.alias}-is-version-{settings.version}")
+        run.log_settings(settings, {"model_id": version.model_id})
+        before = registry.holder(settings.name, settings.alias)
+        if not settings.dry_run:
+            registry.point(version, settings.alias)
+        told = notes.of_move(settings, version, before)
+        run.set_tags({"decision": "moved by hand", "version": str(version.number)})
+        run.describe(told)
+    print(f"{told}\n{tracking.signpost(run, tracking.LoggedModel(version.model_id, version.uri))}")
+
+
+if __name__ == "__main__":
+    enter(main, "register")

@@ -1,0 +1,295 @@
+"""Versions and aliases: driven through the entry point, on a store of their own, with networks trained here."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import PROJECT
+
+from mnist_cnn import gate, registry, tracking
+from mnist_cnn.command_line import SettingError
+from mnist_cnn.comparison import Share
+from mnist_cnn.settings import RegisterSettings
+from pipelines import register, train
+
+SMALL = ("--attacked", "0", "--num_images", "0")
+NAME = "mnist-cnn"
+
+
+@pytest.fixture(scope="module")
+def trained(store: Path, small_dataset: Path) -> dict[str, str]:
+    """Ids of runs: a network that has learnt little, two that have learnt more, and one on other images."""
+    other = small_dataset.with_name("other.npz")
+    with np.load(small_dataset) as arrays:
+        np.savez(other, **{name: 255 - array if name[0] == "x" else array for name, array in arrays.items()})
+    words = {
+        "bad": ["--epochs", "1", "--learning_rate", "1e-5"],
+        "good": ["--epochs", "6", "--batch_size", "64"],
+        "twin": ["--epochs", "6", "--batch_size", "64", "--seed", "1"],
+        "other": ["--epochs", "1", "--dataset", str(other)],
+    }
+    runs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store)
+        mlflow.set_tracking_uri(None)
+        for name, given in words.items():
+            dataset = [] if name == "other" else ["--dataset", str(small_dataset)]
+            train.main([*given, *dataset, "--run_name", name])
+            runs[name] = mlflow.search_runs(filter_string=f"attributes.run_name = '{name}'").run_id[0]
+    return runs
+
+
+@pytest.fixture
+def shelf(client: mlflow.MlflowClient) -> Iterator[mlflow.MlflowClient]:
+    """The registry, empty before and after."""
+    yield client
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+
+
+def call(run_id: str, data: Path, *more: str) -> mlflow.entities.Run:
+    register.main(["--model", run_id, "--dataset", str(data), *SMALL, *more])
+    return mlflow.MlflowClient().search_runs(["0"], "tags.kind = 'register'", max_results=1)[0]
+
+
+def aliases(client: mlflow.MlflowClient) -> dict[str, int]:
+    return {name: int(number) for name, number in client.get_registered_model(NAME).aliases.items()}
+
+
+def test_the_first_version_is_champion_and_a_worse_one_only_a_challenger(
+    shelf, trained, small_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = call(trained["good"], small_dataset)
+    assert aliases(shelf) == {"champion": 1, "challenger": 1} and run.data.tags["decision"] == "the first champion"
+    run = call(trained["bad"], small_dataset)
+    assert aliases(shelf) == {"champion": 1, "challenger": 2} and run.data.tags["decision"] == "not promoted"
+    said = capsys.readouterr().out
+    assert "it is worse, and stays a challenger" in said and "champion: version 1, as before" in said
+    assert run.data.metrics["gate/difference_high"] < -0.005 and run.data.metrics["gate/images"] == 100
+    assert "not promoted" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_better_one_takes_over_and_the_alias_can_be_moved_back(
+    shelf, trained, small_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(trained["bad"], small_dataset)
+    run = call(trained["good"], small_dataset)
+    assert aliases(shelf) == {"champion": 2, "challenger": 2} and run.data.tags["decision"] == "promoted"
+    register.main(["--alias", "champion", "--version", "1"])
+    assert aliases(shelf) == {"champion": 1, "challenger": 2}
+    assert "mnist-cnn@champion was version 2, and is version 1 now" in capsys.readouterr().out
+    register.main(["--alias", "champion", "--version", "2", "--dry_run", "true"])
+    assert aliases(shelf)["champion"] == 1
+    # Once more the better one: the same version, and it passes the gate again.
+    call(trained["good"], small_dataset)
+    assert aliases(shelf) == {"champion": 2, "challenger": 2} and len(registry.versions(NAME)) == 2
+
+
+def test_one_model_never_has_two_versions(shelf, trained, small_dataset: Path) -> None:
+    call(trained["good"], small_dataset)
+    run = call(f"runs:/{trained['good']}/model", small_dataset)
+    assert run.data.tags["decision"] == "is the champion"
+    model = registry.versions(NAME)[0]
+    call(f"models:/{model.model_id}", small_dataset)
+    call(f"models:/{NAME}@champion", small_dataset)
+    assert [each.number for each in registry.versions(NAME)] == [1]
+
+
+def test_a_dry_run_decides_and_changes_nothing(
+    shelf, trained, small_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(trained["good"], small_dataset, "--dry_run", "true")
+    assert not shelf.search_registered_models()
+    assert "nothing was registered; mnist-cnn@champion would become this model" in capsys.readouterr().out
+    call(trained["bad"], small_dataset)
+    run = call(trained["good"], small_dataset, "--dry_run", "true")
+    assert run.data.tags["decision"] == "promoted" and aliases(shelf) == {"champion": 1, "challenger": 1}
+
+
+def test_a_version_says_where_it_is_from_and_what_it_can(shelf, trained, small_dataset: Path) -> None:
+    register.main(
+        ["--model", trained["good"], "--dataset", str(small_dataset), "--attacked", "20", "--num_images", "2"]
+    )
+    version = shelf.get_model_version_by_alias(NAME, "champion")
+    tags = version.tags
+    origin = shelf.get_run(trained["good"])
+    assert version.run_id == tags["run_id"] == trained["good"] and len(tags["data_digest"]) == 16
+    assert tags["commit"] == origin.data.tags["mlflow.source.git.commit"]
+    assert float(tags["validation_accuracy"]) == pytest.approx(origin.data.metrics["validation_accuracy"], abs=1e-4)
+    assert float(tags["test_accuracy"]) == pytest.approx(origin.data.metrics["test_accuracy"], abs=1e-4)
+    assert 0 <= float(tags["test_robust_accuracy"]) < float(tags["test_accuracy"])
+    assert 0 <= float(tags["recognised_rate"]) <= 1
+    assert (tags["network"], tags["regime"], tags["decision"]) == ("compact", "ordinary", "the first champion")
+    for words in ("test accuracy", "under attack", "panel A recognises", trained["good"]):
+        assert words in version.description
+    assert "champion" in shelf.get_registered_model(NAME).description
+
+
+def test_the_champion_loads_through_keras_and_through_pyfunc(shelf, trained, small_dataset: Path) -> None:
+    call(trained["good"], small_dataset)
+    with np.load(small_dataset) as arrays:
+        images = arrays["x_test"][:5, ..., np.newaxis].astype(np.float32) / 255
+    network = mlflow.keras.load_model(f"models:/{NAME}@champion")
+    predictor = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    given = network.predict(images, verbose=0)
+    assert given.shape == (5, 10)
+    np.testing.assert_allclose(predictor.predict(images), given, atol=1e-6)
+    with pytest.raises(mlflow.MlflowException, match="shape"):
+        predictor.predict(images[:, :27])
+
+
+def test_the_best_of_an_experiment(shelf, trained, small_dataset: Path) -> None:
+    # Fixed by a metric that a training alone has; the one on other images has too, so its digest is refused.
+    scores = {name: shelf.get_run(run).data.metrics["validation_loss"] for name, run in trained.items()}
+    best = min(scores, key=lambda name: scores[name])
+    assert best in ("good", "twin")
+    register.main(["--experiment", "Default", "--metric", "validation_loss", "--dataset", str(small_dataset), *SMALL])
+    assert registry.versions(NAME)[0].run_id == trained[best]
+    for words, message in (
+        (["--experiment", "nowhere"], "`experiment` must be the name of one that is there; got 'nowhere'. Known: Def"),
+        (["--experiment", "Default", "--metric", "beauty"], "`metric`: no training in Default has 'beauty'; they have"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            register.main(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "0" * 32], "`model`: there is no runs:/0+/model"),
+        (["--model", "champion"], "`model` must be the id of a run"),
+        (["--alias", "champion"], "`alias` goes with `version`"),
+        (["--version", "1"], "`version` goes with `alias`"),
+        (["--alias", "champion", "--version", "9"], "`version` must be one that mnist-cnn has; got 9. It has none"),
+        (["--alias", "champion", "--version", "1", "--model", "x"], "`model` does not go with it"),
+        (["--model", "x", "--experiment", "y"], "give one of them"),
+        (["--experiment", "Default", "--metric", "test_accuracy"], "`metric` must be .*tested by them no more"),
+    ],
+)
+def test_what_is_refused(client, words: list[str], message: str) -> None:
+    runs = len(client.search_runs(["0"]))
+    with pytest.raises(SettingError, match=message):
+        register.main(words)
+    assert len(client.search_runs(["0"])) == runs
+
+
+def test_models_of_other_images_do_not_meet(shelf, trained, small_dataset: Path) -> None:
+    other = small_dataset.with_name("other.npz")
+    with pytest.raises(SettingError, match="learned from other images"):
+        call(trained["other"], small_dataset)
+    call(trained["good"], small_dataset)
+    with pytest.raises(SettingError, match="was judged on other images .* or another `name`"):
+        call(trained["other"], other)
+    call(trained["other"], other, "--name", "inverted")
+    assert shelf.get_model_version_by_alias("inverted", "champion").run_id == trained["other"]
+    assert aliases(shelf) == {"champion": 1, "challenger": 1}
+
+
+def _register(folder: Path, data: Path, run_id: str, barrier) -> None:
+    os.chdir(folder)
+    barrier.wait()
+    register.main(["--model", run_id, "--dataset", str(data), *SMALL])
+
+
+@pytest.mark.parametrize("names", [("good", "good"), ("good", "twin"), ("bad", "good")])
+def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
+    names: tuple[str, str], shelf, store: Path, trained, small_dataset: Path
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]))
+        both = [
+            context.Process(target=_register, args=(store, small_dataset, trained[name], barrier)) for name in names
+        ]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join(120)
+    assert [one.exitcode for one in both] == [0, 0]
+    known = registry.versions(NAME)
+    assert len(known) == len(set(names)) == len({one.model_id for one in known})
+    held = {alias: shelf.get_model_version_by_alias(NAME, alias).run_id for alias in ("champion", "challenger")}
+    assert held["champion"] in {trained[name] for name in names}
+    if "bad" in names:
+        assert held["champion"] == trained["good"]
+    assert sorted(aliases(shelf)) == ["challenger", "champion"]
+
+
+def test_without_a_lock_the_first_of_two_versions_of_one_model_stays(
+    shelf, trained, small_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tracking.resolve_model(trained["good"])
+    model = tracking.LoggedModel(shelf.search_logged_models(["0"])[0].model_id, model.uri)
+    looked = []
+    of_model = registry.of_model
+
+    def blind_at_first(name: str, model_id: str):
+        looked.append(model_id)
+        return None if len(looked) == 1 else of_model(name, model_id)
+
+    first, made = registry.register(NAME, model, "")
+    assert made
+    monkeypatch.setattr(registry, "of_model", blind_at_first)
+    second, made = registry.register(NAME, model, "")
+    assert (second.number, made) == (first.number, False) and len(registry.versions(NAME)) == 1
+
+
+def test_a_champion_made_meanwhile_is_compared_with_as_well(
+    shelf, trained, small_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a server, whose clients share no lock."""
+    call(trained["bad"], small_dataset)
+    holder = registry.holder
+    asked = []
+
+    def changing(name: str, alias: str):
+        asked.append(alias)
+        if len(asked) == 2:
+            monkeypatch.setattr(registry, "holder", holder)
+            version, _ = registry.register(name, tracking.resolve_model(f"models:/{model_of(trained['good'])}"), "")
+            registry.point(version, "champion")
+        return holder(name, alias)
+
+    def model_of(run_id: str) -> str:
+        return shelf.get_run(run_id).outputs.model_outputs[0].model_id
+
+    monkeypatch.setattr(registry, "holder", changing)
+    run = call(trained["bad"], small_dataset)
+    assert "once more, against that one" in capsys.readouterr().out
+    assert run.data.tags["decision"] == "not promoted" and aliases(shelf)["champion"] == 2
+
+
+def test_the_gate_respects_the_interval() -> None:
+    def decided(both: int, only_ours: int, only_theirs: int, margin: float = 0.005) -> gate.Decision:
+        total = 6000
+        counts = (both, only_ours, only_theirs, total - both - only_ours - only_theirs)
+        return gate.decide(
+            np.repeat([True, True, False, False], counts), 3, np.repeat([True, False, True, False], counts), margin
+        )
+
+    alike = decided(5900, 30, 30)
+    assert alike.promoted and "The whole interval is above -0.50" in alike.sentence
+    slightly_worse = decided(5900, 30, 40)  # by 0.17 points, and surely by less than 0.5
+    assert slightly_worse.promoted and slightly_worse.difference.difference < -0.0016
+    unsure = decided(5880, 30, 55)  # by 0.42 points: not more than the margin, but the interval reaches beyond
+    assert not unsure.promoted and "it may be worse than is allowed" in unsure.sentence
+    assert not decided(5880, 30, 65).promoted and "That is at or below -0.50" in decided(5880, 30, 65).sentence
+    assert "it is worse" in decided(5500, 10, 300).sentence
+    assert decided(5500, 10, 300, margin=0.1).promoted
+    few = gate.decide(np.ones(50, bool), 1, np.ones(50, bool), 0.005)
+    assert not few.promoted  # fifty images cannot tell half a percent
+    first = gate.decide(np.array([True, False]), None, None, 0.005)
+    assert first.promoted and first.word == "the first champion" and isinstance(first.accuracy, Share)
+
+
+def test_the_settings_name_what_goes_together() -> None:
+    assert RegisterSettings(alias="champion", version=2).version == 2
+    with pytest.raises(SettingError, match="-P alias=champion -P version=3"):
+        RegisterSettings(version=2)
