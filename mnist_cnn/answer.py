@@ -34,27 +34,35 @@ MARGIN = 0.02
 
 REPORTS: list[dict[str, float]] = [{"l2_weight": 1e-4}]
 L2: list[dict[str, float]] = [{"l2_weight": weight} for weight in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)]
+READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.6, "feature_weight": 0.2}
+"""What panel A chose on the readable network."""
+
 OTHERS: list[dict[str, float]] = [
-    {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
-    for l2, pose, feature in (
-        (1.0e-2, 0.0, 0.0),
-        (1.5e-2, 0.7, 0.0),
-        (1.5e-2, 0.0, 0.2),
-        (1.5e-2, 0.6, 0.2),
-        (2.0e-2, 0.7, 0.2),
-        (2.0e-2, 0.65, 0.25),
-        (1.5e-2, 0.5, 0.4),
-    )
-]
+    *(
+        {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
+        for l2, pose, feature in ((1.0e-2, 0.0, 0.0), (1.5e-2, 0.7, 0.0), (1.5e-2, 0.0, 0.2))
+    ),
+    READABLE,
+    *(
+        {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
+        for l2, pose, feature in ((2.0e-2, 0.7, 0.2), (2.0e-2, 0.65, 0.25), (1.5e-2, 0.5, 0.4))
+    ),
+    # Of the kind that a sweep of the ordinary network found: smooth strokes, kept from the border and on the move.
+    {"l2_weight": 4e-3, "temperature": 6, "tv_weight": 1e-4, "border_weight": 0.5, "degrees": 13},
+    *(
+        {"l2_weight": 1e-4, "temperature": 4, "tv_weight": tv, "smoothness_weight": smoothness, "border_weight": 0.3,
+         "shift": shift, "degrees": degrees, "pose": pose}
+        for tv, smoothness, shift, degrees, pose in (
+            (2.5e-3, 1e-2, 0.3, 0, 0.0), (5e-3, 6e-3, 0.8, 5, 0.0), (2.5e-3, 1e-2, 0.3, 0, 0.6),
+        )
+    ),
+]  # fmt: skip
 REGULARISATIONS: dict[str, list[dict[str, float]]] = {
     "report L2": REPORTS,
     "tuned L2": L2,
     "tuned L2 and others": OTHERS,
 }
-"""What each column may choose from. The others: a temperature, a pose, a random feature direction."""
-
-READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.6, "feature_weight": 0.2}
-"""What panel A chose on the readable network."""
+"""What each column may choose from."""
 
 Judges = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
 """Images (n, height, width, channels) -> each judge's probabilities (n, k), by its name."""
@@ -171,7 +179,19 @@ def controls(
     return {name: scorecard.score(each, targets, judges(each), real) for name, (each, targets) in shown.items()}
 
 
+WORDS = {
+    "l2_weight": "L2",
+    "tv_weight": "total variation",
+    "smoothness_weight": "smoothness",
+    "border_weight": "border",
+    "temperature": "temperature",
+    "shift": "shift",
+    "degrees": "degrees",
+    "pose": "pose",
+    "feature_weight": "direction",
+}
+
+
 def described(changes: Mapping[str, float]) -> str:
     """`L2 0.015, temperature 4, pose 0.7, direction 0.2`."""
-    words = {"l2_weight": "L2", "temperature": "temperature", "pose": "pose", "feature_weight": "direction"}
-    return ", ".join(f"{words[name]} {value:g}" for name, value in changes.items() if value)
+    return ", ".join(f"{word} {changes[name]:g}" for name, word in WORDS.items() if changes.get(name))

@@ -319,12 +319,27 @@ class ExperimentsSettings(AscentSettings, _Searches, _Experiments):
     PROGRAM: ClassVar[str] = "experiments"
 
 
+def _read_regimes(word: str) -> tuple[str, ...]:
+    """The regimes of `all` or `ordinary,readable`, in their own order."""
+    named = REGIMES if word == "all" else [part.strip() for part in word.split(",")]
+    unknown = [name for name in named if name not in REGIMES]
+    if unknown or len(set(named)) < len(named):
+        raise ValueError(f"{unknown[0]!r} is not one" if unknown else "one is named twice")
+    return tuple(name for name in REGIMES if name in named)
+
+
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
     """Does regularisation make the images readable? A table: networks x regularisations x starts, with proof."""
 
     PROGRAM: ClassVar[str] = "answer"
 
+    networks: str = text(
+        "all",
+        "Which networks stand in the table.",
+        allowed=f"all, or some of {', '.join(REGIMES)}, separated by commas",
+        read=_read_regimes,
+    )
     ordinary: str = _regime("ordinary")
     noise_trained: str = _regime("noise-trained")
     robust: str = _regime("robust")
@@ -335,6 +350,10 @@ class AnswerSettings(Settings):
     dataset: str = _DATASET
     seed: int = number(0, "Seed of all that is drawn.", minimum=0, maximum=2**31 - 1)
     run_name: str = _RUN_NAME
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        return _read_regimes(self.networks)
 
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")

@@ -17,7 +17,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import tracking
 
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
-    models = {name: tracking.resolve_model(uri, regime=name) for name, uri in zip(REGIMES, given, strict=True)}
+    models = {
+        name: tracking.resolve_model(uri, regime=name)
+        for name, uri in zip(REGIMES, given, strict=True)
+        if name in settings.regimes
+    }
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for network in networks.values():
             refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
-        checks = answer.controls(data.train, test, networks["ordinary"], proving, real, settings.num_images)
+        checks = answer.controls(data.train, test, next(iter(networks.values())), proving, real, settings.num_images)
         for name, card in checks.items():
             print(f"Control, {name}: recognised {card.rate:.1%}", flush=True)
         run.log_json({name: card.metrics() for name, card in checks.items()}, "controls.json")
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.log_text(table, "answer.md")
         run.log_figure(figures.answer_strip(cells), "figures/answer.png")
         run.log_figure(figures.answer_curve(tried, cells), "figures/recognised_against_diversity.png")
-        best = cells["readable", "tuned L2 and others", "noise"]
+        best = cells[list(networks)[-1], "tuned L2 and others", "noise"]
         run.log_figure(figures.digits(best), "figures/readable_digits.png")
         run.log_arrays(
             {f"{name}-{column}-{start}": np.round(255 * cell.images).astype(np.uint8)

@@ -76,6 +76,7 @@ REFUSED = [
     ("evaluate", "run_name", [""]),
     ("evaluate", "epsilon", ["", "-1", "nan", "29", "two"]),
     *(("answer", name, [""]) for name in ("ordinary", "noise_trained", "robust", "readable", "dataset", "run_name")),
+    ("answer", "networks", ["", "robust,good", "robust,robust", "none"]),
     ("answer", "num_images", ["", "1", "2.5", "10001"]),
     ("answer", "tuning_images", ["", "1", "2.5", "10001"]),
     ("answer", "steps", ["", "0", "2.5", "many"]),
