@@ -29,6 +29,9 @@ STEP_SHARE = 2.5
 
 TINY = 1e-12
 
+MOST_UNROLLED = 8
+"""More steps than that are a loop in the graph: forty of them, written out, take seconds to compile."""
+
 
 def raise_loss(losses: Losses, images: Any, radii: Any, steps: int, seed: Any) -> Any:
     """Images within an L2 ball around `images` and within [0, 1] for which `losses` is higher.
@@ -41,12 +44,20 @@ def raise_loss(losses: Losses, images: Any, radii: Any, steps: int, seed: Any) -
     """
     radii = tf.reshape(tf.broadcast_to(radii, tf.shape(images)[:1]), (-1, 1, 1, 1))
     changed = tf.clip_by_value(images + radii * _in_unit_ball(images, seed), 0.0, 1.0)
-    for _ in range(steps):
+
+    def step(changed: Any) -> Any:
         gradients = _gradients(losses, changed)
         offsets = changed + STEP_SHARE / steps * radii * gradients / _norms(gradients) - images
         offsets *= tf.minimum(1.0, radii / _norms(offsets))
         # Both are within [0, 1] of the ball's centre, so cutting at 0 and 1 only shortens the way.
-        changed = tf.clip_by_value(images + offsets, 0.0, 1.0)
+        return tf.clip_by_value(images + offsets, 0.0, 1.0)
+
+    if steps > MOST_UNROLLED:
+        loop = (lambda done, _: done < steps), (lambda done, changed: (done + 1, step(changed)))
+        changed = tf.while_loop(*loop, (0, tf.ensure_shape(changed, images.shape)))[1]
+    else:
+        for _ in range(steps):
+            changed = step(changed)
     return tf.stop_gradient(changed)
 
 

@@ -7,7 +7,7 @@ that is there for it; the cells of the table are then searched from other seeds 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -108,16 +108,18 @@ def search(
     network: keras.Model,
     start: str,
     changes: Mapping[str, float],
-    settings: AnswerSettings,
     data: LabelledImages,
     judges: Judges,
     real: RealDigits,
+    *,
+    num_images: int,
+    steps: int,
+    seed: int,
 ) -> Searched:
-    """At least `settings.num_images` searches for each digit, scored. data: where starts are drawn from."""
+    """At least `num_images` searches for each digit, scored. data: where starts are drawn from."""
     asked = wishes_from(start)
-    each = -(-settings.num_images * NUM_CLASSES // len(asked))
-    panel = starts.draw(asked, each, settings.seed, data, NUM_CLASSES, SIGMA)
-    steps = settings.steps
+    each = -(-num_images * NUM_CLASSES // len(asked))
+    panel = starts.draw(asked, each, seed, data, NUM_CLASSES, SIGMA)
     how = AscentSettings(steps=steps, snapshot_every=steps, seed=panel.seeds, **changes)  # type: ignore[arg-type]
     images = ascent.ascend(network, panel.starts.images, panel.targets, how).final
     card = scorecard.score(
@@ -140,9 +142,9 @@ def tune(
     real: RealDigits,
 ) -> Iterator[Tried]:
     """Try each choice on pure noise, `settings.tuning_images` for each digit, from seeds the table does not use."""
-    own = replace(settings, num_images=settings.tuning_images, seed=derive_seed(settings.seed, "tuning"))
+    how = {"num_images": settings.tuning_images, "steps": settings.steps, "seed": derive_seed(settings.seed, "tuning")}
     for changes in choices:
-        yield Tried(changes, search(network, "noise", changes, own, data, judges, real).card)
+        yield Tried(changes, search(network, "noise", changes, data, judges, real, **how).card)
 
 
 def best(tried: Sequence[Tried]) -> Tried:

@@ -24,6 +24,10 @@ class SettingError(ValueError):
     """A setting has a value that cannot be used; the message names the field, the value and what is allowed."""
 
 
+class WorkStopped(RuntimeError):
+    """Work that is made of parts ends, for too many of them failed; the message says which and why."""
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM reached this process."""
 

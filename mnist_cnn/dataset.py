@@ -25,6 +25,10 @@ MNIST_SHA256 = {
 }
 """SHA-256 of each array's bytes, as published with the data set (see data/README.md)."""
 
+TRAINING_IMAGES_FOR_A_TEST_IMAGE = 6
+FEWEST = 600
+"""Training images of a part of MNIST: enough that each class is in all that is made of them."""
+
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28, 1)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -41,8 +45,8 @@ class LabelledImages:
     images: (n, 28, 28, 1) float32 in [0, 1].
     labels: (n,) int32 in 0..9.
     digest: 16 hexadecimal digits that tell these images and labels from others, made from SHA-256 of both arrays.
-    source: path of the file.
-    name: `mnist`, or the file's name without its ending.
+    source: path of the file, or the word for a part of MNIST.
+    name: `mnist`, `mnist-6000` of a part of it, or the file's name without its ending.
     """
 
     images: NDArray[np.float32]
@@ -94,6 +98,12 @@ def split(images: LabelledImages, validation_fraction: float = 0.1) -> Split:
 
 
 def _load(dataset: str, part: str) -> LabelledImages:
+    count = _count_of(dataset)
+    if count:
+        whole = _load("mnist", part)
+        kept = count if part == "train" else max(1, count // TRAINING_IMAGES_FOR_A_TEST_IMAGE)
+        digest = hashlib.sha256(f"{whole.digest} first {kept}".encode()).hexdigest()[:16]
+        return LabelledImages(whole.images[:kept], whole.labels[:kept], digest, dataset, dataset.replace(":", "-"))
     path = MNIST_PATH if dataset == "mnist" else Path(dataset)
     pixels_key, labels_key = f"x_{part}", f"y_{part}"
     arrays = _read(path, (pixels_key, labels_key))
@@ -117,11 +127,24 @@ def _load(dataset: str, part: str) -> LabelledImages:
     return LabelledImages(images, labels.astype(np.int32), digest, str(path.resolve()), name)
 
 
+def _count_of(dataset: str) -> int:
+    """The 6000 of `mnist:6000`; 0 of another word. Raises `DatasetError`."""
+    name, colon, count = dataset.partition(":")
+    if name != "mnist" or not colon:
+        return 0
+    if not count.isdecimal() or not FEWEST <= int(count) <= 60_000:
+        raise DatasetError(
+            f"`dataset` must be `mnist:N` with N from {FEWEST} to 60000, the first N training images and a sixth as "
+            f"many test images; got {dataset!r}."
+        )
+    return int(count)
+
+
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file, the form of all four checked; nothing in it is executed, whatever it holds."""
     if not path.exists():
         raise DatasetError(
-            f"`dataset` must be `mnist` or the path of an .npz file; there is no file {path} "
+            f"`dataset` must be `mnist`, `mnist:N` or the path of an .npz file; there is no file {path} "
             f"(looked for in {os.getcwd()}; give the whole path)."
         )
     if not path.is_file():

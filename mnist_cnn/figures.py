@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -441,6 +442,18 @@ def _draw_sheet(rows: Sequence[_Row], title: str, scale: int) -> Figure:
 def _text_width(text: str) -> int:
     """Pixels that the widest line of a caption takes, on the safe side."""
     return int(6.4 * max(map(len, text.split("\n"))))
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure as an <svg> element for a page, whose text and axes take the page's colour, on no ground of its own."""
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "mnist-cnn"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for black in ("#000000", INK):
+        svg = svg.replace(black, "currentColor")
+    return svg
 
 
 def _pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -6,11 +6,18 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
 import sys
 
 import psutil
 
 from mnist_cnn.command_line import Interrupted
+
+RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+"""By which MLflow says which run to open; `mlflow run` sets it for its command, whose steps have runs of their own."""
+
+PARENT_VARIABLE = "MNIST_CNN_PARENT_PROCESS"
+"""Set for a process by the one that starts it and waits for it: that one's id."""
 
 _NOTED: list[int] = []
 
@@ -49,6 +56,27 @@ def has_environment(name: str, value: str) -> bool:
         except (psutil.Error, OSError):
             continue
     return False
+
+
+def standby() -> subprocess.Popen[str]:
+    """A process that imports what takes seconds, and becomes an entry point by a line that is written to it.
+
+    It ends with this process. In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
+    """
+    known = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.standby"],
+        env={name: word for name, word in known.items() if name != RUN_ID_VARIABLE},
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def parent() -> int | None:
+    """The id of the process that started this one and waits for it, if it said so."""
+    word = os.environ.get(PARENT_VARIABLE)
+    return int(word) if word else None
 
 
 def end_with_parent(parent: int | None = None) -> None:

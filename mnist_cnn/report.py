@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from mnist_cnn.comparison import Difference, Share
+from mnist_cnn.pages import cell, document, images_cell, picture_uri, short, table
 from mnist_cnn.settings import sign
 from mnist_cnn.study import REASON, RUN_ID, Study, state_of, values_of
 from mnist_cnn.trials import ImagesOf
@@ -36,30 +30,6 @@ CAPTIONS = {
     "parallel_coordinates": "A line for each trial.",
     "intermediate_values": "The goal on the way of each trial.",
 }
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #202124; max-width: 1100px; margin: 2.5rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } .quiet, figcaption { color: #6f747c; }
-figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e8eb; }
-th { cursor: pointer; position: sticky; top: 0; background: #fff; } td.text, th.text { text-align: left; }
-td img { image-rendering: pixelated; height: 34px; display: block; }
-tr.pruned td { color: #9aa0a6; } tr.failed td, tr.lost td { color: #b3261e; }
-"""
-
-SORT = """
-document.querySelectorAll("th").forEach((head) => head.addEventListener("click", () => {
-  const body = head.closest("table").tBodies[0], column = head.cellIndex, up = head.dataset.up !== "1";
-  const key = (row) => { const word = row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    return word === "" || isNaN(word) ? word : Number(word); };
-  const rank = (a, b) => (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
-  [...body.rows].sort((a, b) => (up ? 1 : -1) * rank(key(a), key(b))).forEach((row) => body.append(row));
-  head.dataset.up = up ? "1" : "0";
-}));
-"""
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -107,7 +77,7 @@ def best_table(one: Study, most: int = 5) -> str:
     names = list(one.space.varied)
     lines = [f"| trial | {' | '.join([*one.goals, *names])} |", "|---" * (1 + len(one.goals) + len(names)) + "|"]
     for trial in trials[:most]:
-        cells = [_short(value) for value in [*trial.values, *(trial.params.get(name) for name in names)]]
+        cells = [short(value) for value in [*trial.values, *(trial.params.get(name) for name in names)]]
         lines.append(f"| {trial.number} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -152,20 +122,12 @@ def page(one: Study, charts: Mapping[str, bytes], images_of: ImagesOf) -> str:
     best = one.best()
     head = ""
     if best:
-        came_to = ", ".join(f"{goal} {_short(value)}" for goal, value in zip(one.goals, best[0].values, strict=True))
+        came_to = ", ".join(f"{goal} {short(value)}" for goal, value in zip(one.goals, best[0].values, strict=True))
         head = f"<p>Best: trial {best[0].number}, <b>{html.escape(came_to)}</b>.</p>"
     return document(
         f"Sweep {one.name}",
         f"For {' and '.join(one.goals)}. Trials: {told}.",
         [head, *figures(charts), "<h2>Trials</h2>", _trials(one, images_of)],
-    )
-
-
-def document(title: str, subtitle: str, parts: Sequence[str]) -> str:
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>"
-        f'<p class="quiet">{html.escape(subtitle)}</p>{"".join(parts)}<script>{SORT}</script></body></html>\n'
     )
 
 
@@ -178,33 +140,10 @@ def figures(charts: Mapping[str, bytes]) -> list[str]:
         )
 
     return [
-        f'<figure><img alt="{html.escape(name)}" src="{_data_uri(picture)}">'
+        f'<figure><img class="chart" alt="{html.escape(name)}" src="{picture_uri(picture)}">'
         f"<figcaption>{caption(name)}</figcaption></figure>"
         for name, picture in charts.items()
     ]
-
-
-def table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """columns: headings. rows: a class and cells (`<td>`) each."""
-    heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(f'<tr class="{kind}">{"".join(cells)}</tr>' for kind, cells in rows)
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def cell(value: Any) -> str:
-    """A number with four digits, sorted by all of them; or a text."""
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return f'<td data-value="{value!r}">{_short(value)}</td>'
-    return f'<td class="text">{html.escape(str(value if value is not None else ""))}</td>'
-
-
-def images_cell(finals: NDArray[np.uint8] | None) -> str:
-    """A trial's last images, one beside the other."""
-    if finals is None or not len(finals):
-        return "<td></td>"
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(list(finals), axis=1)).save(buffer, "PNG")
-    return f'<td><img alt="last images" src="{_data_uri(buffer.getvalue())}"></td>'
 
 
 def _trials(one: Study, images_of: ImagesOf) -> str:
@@ -225,16 +164,6 @@ def _trials(one: Study, images_of: ImagesOf) -> str:
     return table(["trial", "last images", *one.goals, *one.space.varied, "seconds", "state"], rows)
 
 
-def _data_uri(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.4g}"
-    return str(value)
-
-
 SHOWN_SETTINGS = ("start", "learning_rate", "l2_weight", "tv_weight", "smoothness_weight", "temperature", "pose")
 """Of the best trial of a sweep, in a table that compares; a page has all of them."""
 
@@ -242,7 +171,7 @@ SHOWN_SETTINGS = ("start", "learning_rate", "l2_weight", "tv_weight", "smoothnes
 def best_line(compared: Compared) -> str:
     """`my-sweep, trial 12: recognised 0.84; on new starts 81.0 (72.0 to 88.0) %`."""
     record = compared.record
-    came_to = ", ".join(f"{goal} {_short(value)}" for goal, value in zip(record.goals, record.best.values, strict=True))
+    came_to = ", ".join(f"{goal} {short(value)}" for goal, value in zip(record.goals, record.best.values, strict=True))
     again = f"; on new starts {share(compared.confirmed)} % recognised" if compared.confirmed else ""
     return f"{record.name}, trial {record.best.number}: {came_to}{again}"
 
@@ -277,7 +206,7 @@ def comparison_table(compared: Sequence[Compared]) -> str:
     """The same as a Markdown table."""
     columns = {name: values for name, values in comparison_columns(compared).items() if name != "run_id"}
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_short(value) for value in row)} |" for row in zip(*columns.values(), strict=True)]
+    lines += [f"| {' | '.join(short(value) for value in row)} |" for row in zip(*columns.values(), strict=True)]
     return "\n".join(lines)
 
 

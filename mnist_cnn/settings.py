@@ -47,7 +47,11 @@ _MODEL = text(
     "Id of a run, `runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`; else the "
     "newest.",
 )
-_DATASET = text("mnist", "`mnist`, which ships with the package, or the path of an .npz of the same form.")
+_DATASET = text(
+    "mnist",
+    "`mnist`, which ships with the package, `mnist:6000` for its first so many training images and a sixth as many "
+    "test images, or the path of an .npz of the same form.",
+)
 
 
 def _regime(name: str) -> Any:
@@ -653,6 +657,26 @@ class RegisterSettings(Settings):
             raise SettingError("`model` and `experiment` both say which model; give one of them.")
 
 
+SCALES = ("full", "smoke")
+
+
+@dataclass(frozen=True)
+class MainSettings(Settings):
+    """The whole story in one command: networks, judges, experiments, sweeps, the answer, a version; and its page."""
+
+    PROGRAM: ClassVar[str] = "main"
+
+    scale: str = choice(
+        "full",
+        "How much of it: full takes up to half an hour on two cores; smoke, three minutes, shows no digit.",
+        SCALES,
+    )
+    dataset: str = text("", "As for `train`; else mnist, and mnist:1200 for smoke.")
+    fresh: bool = switch(False, "Do every step again, also those of which there is a run that is up to date.")
+    seed: int = number(0, "Seed of all that is drawn.", minimum=0, maximum=2**31 - 1)
+    run_name: str = _RUN_NAME
+
+
 ENTRY_POINTS: dict[str, type[Settings]] = {
     cls.PROGRAM: cls
     for cls in (
@@ -666,6 +690,7 @@ ENTRY_POINTS: dict[str, type[Settings]] = {
         SweepTrainingSettings,
         CompareSettings,
         RegisterSettings,
+        MainSettings,
     )
 }
 """Settings of each entry point of MLproject, by its name."""

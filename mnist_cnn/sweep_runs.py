@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn import processes
 from mnist_cnn.settings import OptimizeSettings, sign
-from mnist_cnn.tracking import KIND_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError
+from mnist_cnn.tracking import KIND_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError, read_arrays
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
 """Name of the sweep; the trial's number; how it ended; what the goals came to, as JSON."""
@@ -119,11 +119,7 @@ def trial_runs(parent: str) -> dict[int, Run]:
 
 def images_of(run_id: str) -> dict[str, NDArray[Any]]:
     """The arrays that `log_files` logged; empty where there are none."""
-    with tempfile.TemporaryDirectory() as folder, suppress(MlflowException, OSError):
-        path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=IMAGES_FILE, dst_path=folder)
-        with np.load(path) as arrays:
-            return dict(arrays)
-    return {}
+    return read_arrays(run_id, IMAGES_FILE)
 
 
 def sweep_run(name: str) -> Run | None:

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from mnist_cnn import charts, figures, report, study, sweep_runs, tracking, trials
-from mnist_cnn.command_line import is_of_a_store, show
+from mnist_cnn.command_line import WorkStopped, is_of_a_store, show
 from mnist_cnn.study import Study
 from mnist_cnn.trials import TrialResult
 
@@ -31,7 +31,7 @@ Evaluate = Callable[[Any, TrialResult, Callable[[int, Mapping[str, float]], None
 """A trial: its settings, the result to fill, whom to tell of each step, what to call now and then. See `trials`."""
 
 
-class SweepStopped(ArithmeticError):
+class SweepStopped(WorkStopped):
     """Too many trials failed one after another."""
 
 

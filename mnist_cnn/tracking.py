@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import io
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,9 +35,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
-from mnist_cnn import processes
+from mnist_cnn import processes, recipes
 from mnist_cnn.command_line import Interrupted, SettingError, Settings
 from mnist_cnn.dataset import LabelledImages
+from mnist_cnn.processes import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
     import keras
@@ -44,10 +46,14 @@ if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow load
     from mnist_cnn.judges import Judge, Panel
     from mnist_cnn.training import TrainingState
 
-RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+PARENT_VARIABLE = "MNIST_CNN_PARENT_RUN"
+"""Set where a command is a step of a larger one: the id of that one's run, below which its own stands."""
+
+PARENT_TAG = "mlflow.parentRunId"
 PROCESS_TAG = "process"
 REASON_TAG = "reason"
 KIND_TAG = "kind"
+RECIPE_TAG = "recipe"
 SHA256_TAG = "sha256"
 ENTRY_POINT_TAG = "mlflow.project.entryPoint"
 SETTINGS_FILE = "settings.json"
@@ -116,6 +122,8 @@ class TrackedRun:
         self.log_words(settings.as_words())
         values = {"settings": dataclasses.asdict(settings), **extra}
         self._client.log_dict(self.run_id, values, SETTINGS_FILE)
+        words = {**settings.as_words(), **extra.get("space", {})}
+        self.set_tags({RECIPE_TAG: recipes.recipe(settings.PROGRAM, words)})
 
     def log_words(self, words: Mapping[str, str]) -> None:
         """Log words as parameters, but empty ones and those that are there already."""
@@ -282,13 +290,17 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
     """
     open_store()
     made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
+    parent = "" if child else os.environ.pop(PARENT_VARIABLE, "")
     if made_by_mlflow_run:
         processes.end_with_parent()
+    elif parent:
+        processes.end_with_parent(processes.parent())
     with interruptible():
         if resume and made_by_mlflow_run:
             _put_aside(made_by_mlflow_run, resume)
         try:
             known = {PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: ""}
+            known |= {PARENT_TAG: parent} if parent else {}
             run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None, nested=child, tags=known)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
@@ -357,6 +369,77 @@ def resumable(run_id: str, kind: str) -> dict[str, Any]:
             f"`resume`: the run {run_id} was interrupted before its settings were stored; start a new one."
         ) from error
     return stored
+
+
+def run_of_recipe(kind: str, recipe: str) -> Run | None:
+    """The newest finished run of a kind and a recipe, in all experiments; its children have the same recipe."""
+    found = _runs_of_recipe(kind, recipe, "FINISHED")
+    return found[0] if found else None
+
+
+def interrupted_run_of_recipe(recipe: str) -> Run | None:
+    """The newest training of a recipe that was interrupted after its first epoch, and that nobody goes on with."""
+    for run in _runs_of_recipe("train", recipe, "KILLED"):
+        if _checkpoint_paths(run.info.run_id):
+            return run
+    return None
+
+
+def get_run(run_id: str) -> Run:
+    return mlflow.MlflowClient().get_run(run_id)
+
+
+def model_of_run(run_id: str) -> str:
+    """The id of the model that a run logged last. Raises `TrackingError` where it logged none."""
+    run = get_run(run_id)
+    if not run.outputs or not run.outputs.model_outputs:
+        raise TrackingError(f"the run {run_id} has logged no model")
+    return str(run.outputs.model_outputs[-1].model_id)
+
+
+def history(run_id: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Step -> value of each metric."""
+    client = mlflow.MlflowClient()
+    return {name: {point.step: point.value for point in client.get_metric_history(run_id, name)} for name in names}
+
+
+def read_bytes(run_id: str, path: str) -> bytes | None:
+    """An artifact of a run; None where it is not there."""
+    with tempfile.TemporaryDirectory() as folder, suppress(MlflowException, OSError):
+        return Path(
+            mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
+        ).read_bytes()
+    return None
+
+
+def read_arrays(run_id: str, path: str) -> dict[str, NDArray[Any]]:
+    """What `log_arrays` logged; empty where there is nothing."""
+    content = read_bytes(run_id, path)
+    if content is None:
+        return {}
+    with np.load(io.BytesIO(content)) as arrays:
+        return dict(arrays)
+
+
+def read_json(run_id: str, path: str) -> dict[str, Any]:
+    """What `log_json` logged; empty where there is nothing."""
+    content = read_bytes(run_id, path)
+    return json.loads(content) if content is not None else {}
+
+
+def runs_below(parent: str) -> dict[str, Run]:
+    """The runs whose parent is that one, by id, the newest first."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(parent).info.experiment_id
+    found = client.search_runs([experiment], f"tags.`{PARENT_TAG}` = '{parent}'", max_results=1000)
+    return {run.info.run_id: run for run in found}
+
+
+def _runs_of_recipe(kind: str, recipe: str, status: str) -> list[Run]:
+    client = mlflow.MlflowClient()
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    condition = f"tags.{KIND_TAG} = '{kind}' AND tags.{RECIPE_TAG} = '{recipe}' AND attributes.status = '{status}'"
+    return list(client.search_runs(everywhere, condition, max_results=100))
 
 
 def newest_checkpoint(run_id: str) -> TrainingState | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from mnist_cnn.command_line import Interrupted, SettingError, is_of_a_store
+from mnist_cnn.command_line import Interrupted, SettingError, WorkStopped, is_of_a_store
 
 
 def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
@@ -43,7 +43,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _is_expected(error: Exception) -> bool:
     """Whether it is the world's fault (disk, network, tracking store, numbers) and not this program's."""
-    return isinstance(error, ArithmeticError | OSError) or is_of_a_store(error)
+    return isinstance(error, ArithmeticError | OSError | WorkStopped) or is_of_a_store(error)
 
 
 def refuse(program: str, reason: str) -> NoReturn:

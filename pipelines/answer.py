@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                         print(f"  tried on {name}: {answer.described(each.changes)}: {notes.score_line(each.card)}")
                 chosen[name, column] = answer.best(tried[name][column]).changes if len(choices) > 1 else choices[0]
                 for start in STARTS:
-                    cell = answer.search(network, start, chosen[name, column], settings, data.validation, proving, real)
+                    cell = answer.search(
+                        network, start, chosen[name, column], data.validation, proving, real,
+                        num_images=settings.num_images, steps=settings.steps, seed=settings.seed,
+                    )  # fmt: skip
                     cells[name, column, start] = cell
                     run.log_metrics(notes.cell_metrics(name, column, cell))
                     print(f"{name}, {column}, from {start}: {notes.score_line(cell.card)}", flush=True)
@@ -72,10 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.log_figure(figures.answer_curve(tried, cells), "figures/recognised_against_diversity.png")
         best = cells[list(networks)[-1], "tuned L2 and others", "noise"]
         run.log_figure(figures.digits(best), "figures/readable_digits.png")
-        run.log_arrays(
-            {f"{name}-{column}-{start}": np.round(255 * cell.images).astype(np.uint8)
-             for (name, column, start), cell in cells.items()}, "images.npz",
-        )  # fmt: skip
+        arrays = {}
+        for place, cell in cells.items():
+            arrays["-".join(place)] = np.round(255 * cell.images).astype(np.uint8)
+            arrays["-".join((*place, "targets"))] = cell.targets.argmax(axis=1).astype(np.uint8)
+        run.log_arrays(arrays, "images.npz")
         run.describe(notes.of_answer(table, checks))
 
     print(f"\n{table}\n{tracking.signpost(run)}")

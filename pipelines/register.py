@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mnist_cnn import dataset
-from mnist_cnn.settings import PANEL_A, AnswerSettings, RegisterSettings
+from mnist_cnn.settings import PANEL_A, RegisterSettings
 from pipelines import enter, judges
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 VALIDATION_FRACTION = 0.1
 """Taken for a model of which nobody knows how it was trained."""
+
+STEPS = 200
+"""Of the searches from noise."""
 
 RADIUS = 2.0
 """Within which test images are attacked, in grey levels (Euclidean)."""
@@ -159,9 +162,11 @@ def _measure(
         from mnist_cnn import scorecard
 
         real = scorecard.RealDigits.of(data.train, data.validation)
-        how = AnswerSettings(num_images=settings.num_images)
         print(f"Searching for {10 * settings.num_images} digits from noise.", flush=True)
-        found = answer.search(network, "noise", answer.READABLE, how, data.validation, judging.opinions, real)
+        found = answer.search(
+            network, "noise", answer.READABLE, data.validation, judging.opinions, real,
+            num_images=settings.num_images, steps=STEPS, seed=0,
+        )  # fmt: skip
         measured |= found.card.metrics()
     kept = ("test_accuracy", "test_robust_accuracy", "recognised_rate", "diversity")
     measured = {name: value for name, value in measured.items() if name.startswith(kept)}

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 WORKER_OF = "MNIST_CNN_WORKER_OF"
 """Set in the environment of a worker: the id of the sweep's run."""
 
-PARENT = "MNIST_CNN_WORKERS_PARENT"
-"""Set there as well: the id of the process that started it."""
-
 SECONDS_TO_END = 10.0
 """So long workers are waited for that were asked to end, before they are killed."""
 
@@ -71,7 +68,7 @@ def run_sweep(
     from mnist_cnn import hardware, study, tracking
 
     if WORKER_OF in os.environ:
-        processes.end_with_parent(int(os.environ[PARENT]))
+        processes.end_with_parent(processes.parent())
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
     storage = settings.storage or str(tracking.store_folder() / "sweeps.journal")
@@ -194,7 +191,7 @@ class _Workers:
         threads = str(max(1, cores // settings.workers))
         variables = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self._environment = {**os.environ, **dict.fromkeys(variables, threads), "TF_NUM_INTEROP_THREADS": "1"}
-        self._environment |= {WORKER_OF: run_id, PARENT: str(os.getpid())}
+        self._environment |= {WORKER_OF: run_id, processes.PARENT_VARIABLE: str(os.getpid())}
         self._environment.pop("MLFLOW_RUN_ID", None)
         models = {name: word for name, word in space.words().items() if name == "model"}
         given = {**words, **models, "workers": "1"}

@@ -12,18 +12,29 @@ from conftest import PROJECT
 from mnist_cnn.settings import ENTRY_POINTS
 
 FLOORS = [
-    {"command_line", "targets"},
+    {"command_line", "targets", "reference"},
     {"experiments", "space"},
     {"settings"},
-    {"dataset", "networks", "transforms", "randomness", "hardware", "aftermath", "features", "processes", "comparison"},
+    {
+        "dataset",
+        "networks",
+        "transforms",
+        "randomness",
+        "hardware",
+        "aftermath",
+        "features",
+        "processes",
+        "comparison",
+        "recipes",
+    },
     {"evaluation", "objectives", "penalties", "starts", "neighbours", "gate"},
     {"adversary", "scorecard", "ascent"},
     {"training"},
     {"checkpoints", "judges", "answer"},
     {"trials"},
-    {"tracking", "figures", "notes", "progress", "study"},
-    {"sweep_runs", "registry"},
-    {"charts", "report"},
+    {"tracking", "figures", "notes", "progress", "study", "pages"},
+    {"sweep_runs", "registry", "steps"},
+    {"charts", "report", "story"},
     {"sweeping"},
 ]
 DOORS = {

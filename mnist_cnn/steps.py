@@ -1,0 +1,187 @@
+"""Several commands as one: each a process and a run of its own; what is up to date is reused, what fails costs no more.
+
+A step that failed keeps those from being done that need it, and no other.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mnist_cnn import processes, recipes, tracking
+from mnist_cnn.command_line import WorkStopped
+from mnist_cnn.settings import ENTRY_POINTS
+from mnist_cnn.tracking import TrackedRun
+
+SECONDS_TO_END = 20.0
+"""So long a step is waited for that was asked to end, before it is killed."""
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step. state: done, reused, failed, left out. seconds: of this call; 0 where nothing was done.
+
+    run_id: of the step's run; empty where there is none. command: as a person would type it. reason: why it failed.
+    """
+
+    name: str
+    title: str
+    state: str
+    seconds: float = 0.0
+    run_id: str = ""
+    command: str = ""
+    reason: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        return self.state in ("done", "reused")
+
+
+class StepsFailed(WorkStopped):
+    """Some of the steps could not be done; the message names them."""
+
+
+Outcomes = Mapping[str, Outcome]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command. words: its settings, made from the outcomes of the steps it needs.
+
+    seconds: how long it takes on two cores, by which the time to go is told. always: it is done even if it was before,
+    since it asks for the state of things.
+    """
+
+    name: str
+    title: str
+    program: str
+    words: Callable[[Outcomes], Mapping[str, str]]
+    needs: tuple[str, ...] = ()
+    seconds: float = 10.0
+    always: bool = False
+
+
+def do(
+    steps: Sequence[Step],
+    run: TrackedRun,
+    *,
+    fresh: bool = False,
+    first: subprocess.Popen[str] | None = None,
+    tell: Callable[[Outcomes], None] = lambda outcomes: None,
+) -> dict[str, Outcome]:
+    """Do the steps in their order, below `run`.
+
+    first: a standby process that has begun to import. tell: called with the outcomes so far after each step.
+
+    Raises `Interrupted`, when the step that goes on has ended.
+    """
+    outcomes: dict[str, Outcome] = {}
+    began = time.monotonic()
+    expected = spent = 0.0
+    ready = _Ready(run, first)
+    try:
+        for number, step in enumerate(steps, 1):
+            to_go = sum(each.seconds for each in steps[number - 1 :]) * (spent / expected if expected else 1.0)
+            head = f"[{number}/{len(steps)}] {step.title}"
+            print(f"\n{head} · {clock(time.monotonic() - began)} gone, about {clock(to_go)} to go", flush=True)
+            missing = [name for name in step.needs if not outcomes[name].is_there]
+            if missing:
+                titles = " and ".join(outcomes[name].title for name in missing)
+                outcome = Outcome(step.name, step.title, "left out", reason=f"it needs: {titles}")
+            else:
+                outcome = _do(step, outcomes, run, fresh, ready)
+                if outcome.state == "done":
+                    expected, spent = expected + step.seconds, spent + outcome.seconds
+            outcomes[step.name] = outcome
+            said = {
+                "done": f"done in {clock(outcome.seconds)}",
+                "reused": f"up to date: the run {outcome.run_id} of the same settings, code and data is reused",
+                "failed": f"FAILED: {outcome.reason}",
+                "left out": f"left out: {outcome.reason}",
+            }
+            print(f"{head}: {said[outcome.state]}", flush=True)
+            tell(outcomes)
+    finally:
+        ready.close()
+    return outcomes
+
+
+def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Ready) -> Outcome:
+    words = step.words(outcomes)
+    argv = [f"--{name}={word}" for name, word in words.items()]
+    command = " ".join(["mlflow run . -e", step.program, *(f"-P {name}={word}" for name, word in words.items())])
+    recipe = recipes.recipe_of_command(ENTRY_POINTS[step.program], argv)
+    if not step.always and not fresh:
+        found = tracking.run_of_recipe(step.program, recipe)
+        if found is not None:
+            return Outcome(step.name, step.title, "reused", 0.0, found.info.run_id, command)
+        broken_off = tracking.interrupted_run_of_recipe(recipe)
+        if broken_off is not None:
+            print(f"Going on with the interrupted run {broken_off.info.run_id}.", flush=True)
+            argv = [f"--resume={broken_off.info.run_id}"]
+    start = time.monotonic()
+    before = set(tracking.runs_below(run.run_id))
+    code = ready.call(step.program, argv)
+    seconds = time.monotonic() - start
+    below = tracking.runs_below(run.run_id)
+    own = next((below[run_id] for run_id in below if run_id not in before), None)
+    run_id = own.info.run_id if own is not None else ""
+    if code == 0 and run_id:
+        return Outcome(step.name, step.title, "done", seconds, run_id, command)
+    reason = own.data.tags.get(tracking.REASON_TAG, "") if own is not None else ""
+    said = reason or f"{step.program} ended with status {code}; what it said stands above"
+    return Outcome(step.name, step.title, "failed", seconds, run_id, command, said)
+
+
+class _Ready:
+    """A process for each command; the next one's imports what takes seconds while the one before works."""
+
+    def __init__(self, run: TrackedRun, first: subprocess.Popen[str] | None) -> None:
+        self._run_id = run.run_id
+        self._next = first
+
+    def call(self, program: str, argv: Sequence[str]) -> int:
+        """The exit status of a command."""
+        process, self._next = self._next or processes.standby(), None
+        line = json.dumps([program, list(argv), {tracking.PARENT_VARIABLE: self._run_id}])
+        try:
+            with tracking.deferring_interrupts() as check:
+                assert process.stdin is not None
+                with suppress(OSError):  # it has ended: its status says so
+                    process.stdin.write(f"{line}\n")
+                    process.stdin.close()
+                self._next = processes.standby()
+                while process.poll() is None:
+                    check()
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            _end(process)
+        return int(process.returncode)
+
+    def close(self) -> None:
+        if self._next is not None:
+            _end(self._next)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_END)
+        process.kill()
+        process.wait()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
+
+
+def clock(seconds: float) -> str:
+    """`7 s`, `3:05 min`."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60}:{whole % 60:02d} min"

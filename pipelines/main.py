@@ -1,0 +1,141 @@
+"""The whole story in one command: every step a run below this one, and in the end a page that tells it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mnist_cnn import dataset, processes
+from mnist_cnn.settings import MainSettings
+from pipelines import enter
+
+if TYPE_CHECKING:
+    from mnist_cnn.steps import Outcomes, Step
+    from mnist_cnn.tracking import TrackedRun
+
+PAGE = "report.html"
+
+ORDINARY = {"network": "smooth", "epochs": "3", "learning_rate": "0.002", "label_smoothing": "0"}
+READABLE = {"preset": "readable"}
+FULL: Mapping[str, Mapping[str, str]] = {
+    "ordinary": ORDINARY,
+    "readable": READABLE,
+    "judges": {},
+    "experiments": {},
+    "sweep": {"n_trials": "16", "start": "noise"},
+    "answer": {"num_images": "20", "tuning_images": "10"},
+    "register": {},
+}
+SMOKE: Mapping[str, Mapping[str, str]] = {
+    "ordinary": {**ORDINARY, "epochs": "1"},
+    "readable": {**READABLE, "epochs": "1", "attack_steps": "1"},
+    "judges": {},
+    "experiments": {"num_images": "1", "steps": "50", "snapshot_every": "10"},
+    "sweep": {"n_trials": "3", "start": "noise", "steps": "20", "snapshot_every": "10", "num_images": "1"},
+    "answer": {"num_images": "2", "tuning_images": "2", "steps": "10"},
+    "register": {"name": "mnist-cnn-smoke", "attacked": "20", "num_images": "1"},
+}
+SECONDS = {
+    "full": {"train": 240, "judges": 200, "experiments": 110, "sweep": 90, "answer": 400},
+    "smoke": {},
+}
+"""What steps take on two cores; those that are not named take about ten seconds."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings, _ = MainSettings.from_command_line(argv)
+    dataset.load_train(_data(settings))  # refused now rather than in each step
+    first = processes.standby()
+    from mnist_cnn import hardware, tracking
+
+    tracking.open_store()
+    with tracking.tracked_run("main", name=settings.run_name) as run:
+        run.suggest_name(f"story-{settings.scale}")
+        run.log_settings(settings, {})
+        run.describe("Under way; what has been done so far stands in `steps.json` and in the runs below this one.")
+        print(f"Run {run.name} ({run.run_id})")
+        from mnist_cnn import steps
+
+        outcomes = steps.do(plan(settings), run, fresh=settings.fresh, first=first, tell=lambda some: _tell(run, some))
+        device = hardware.start_tensorflow()
+        from mnist_cnn import story
+
+        run.set_tags(hardware.describe(device))
+        page = story.page(settings, run.run_id, outcomes)
+        run.log_text(page, PAGE)
+        path = tracking.store_folder() / PAGE
+        path.write_text(page)
+        run.describe(story.note(outcomes))
+        failed = [outcome.title for outcome in outcomes.values() if not outcome.is_there]
+        if failed:
+            raise steps.StepsFailed(f"not all was done ({', '.join(failed)}); {path} tells the rest")
+    print(f"\n{story.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}")
+
+
+def plan(settings: MainSettings) -> list[Step]:
+    """The steps of a scale, in their order."""
+    from mnist_cnn import tracking
+    from mnist_cnn.steps import Step
+
+    words = FULL if settings.scale == "full" else SMOKE
+    seconds = SECONDS[settings.scale]
+    common = {"dataset": _data(settings), "seed": str(settings.seed)}
+
+    def of(name: str) -> dict[str, str]:
+        return {**words[name], **common}
+
+    def model(outcomes: Outcomes, name: str) -> str:
+        return f"models:/{tracking.model_of_run(outcomes[name].run_id)}"
+
+    def two(outcomes: Outcomes) -> dict[str, str]:
+        return {"ordinary": model(outcomes, "ordinary"), "readable": model(outcomes, "readable")}
+
+    def sweep(name: str, outcomes: Outcomes) -> dict[str, str]:
+        return {**of("sweep"), "model": model(outcomes, name)}
+
+    networks = ("ordinary", "readable")
+    without_seed = {name: word for name, word in common.items() if name != "seed"}
+    made = [
+        Step("ordinary", "An ordinary network", "train", lambda _: of("ordinary")),
+        Step("readable", "A readable network", "train", lambda _: of("readable")),
+        Step("judges", "Two panels of judges", "judges", lambda _: of("judges")),
+        Step("experiments", "The six experiments", "experiments",
+             lambda done: {**of("experiments"), "model": model(done, "ordinary")}, ("ordinary", "judges")),
+        *(
+            Step(f"sweep_{name}", f"A sweep on the {name} network", "sweep", partial(sweep, name), (name, "judges"))
+            for name in networks
+        ),
+        Step("compare", "The sweeps side by side", "compare",
+             lambda done: {"sweeps": ",".join(done[f"sweep_{name}"].run_id for name in networks), **without_seed},
+             ("sweep_ordinary", "sweep_readable")),
+        Step("answer", "Are the images readable?", "answer",
+             lambda done: {**of("answer"), "networks": ",".join(networks), **two(done)}, (*networks, "judges")),
+        Step("register", "A version of the readable network", "register",
+             lambda done: {**words["register"], **without_seed, "model": model(done, "readable")},
+             ("readable", "judges"), always=True),
+    ]  # fmt: skip
+    return [dataclasses.replace(step, seconds=float(seconds.get(step.program, 10))) for step in made]
+
+
+def _data(settings: MainSettings) -> str:
+    return settings.dataset or ("mnist" if settings.scale == "full" else "mnist:1200")
+
+
+def _tell(run: TrackedRun, outcomes: Outcomes) -> None:
+    run.replace_table(
+        {
+            "step": [each.title for each in outcomes.values()],
+            "state": [each.state for each in outcomes.values()],
+            "seconds": [round(each.seconds, 1) for each in outcomes.values()],
+            "run_id": [each.run_id for each in outcomes.values()],
+            "reason": [each.reason for each in outcomes.values()],
+            "command": [each.command for each in outcomes.values()],
+        },
+        "steps.json",
+    )
+
+
+if __name__ == "__main__":
+    enter(main, "main")
