@@ -36,7 +36,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: 4px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { cursor: pointer; position: sticky; top: 0; background: var(--paper); }
 td.text, th.text { text-align: left; }
-td.long { white-space: normal; min-width: 16rem; }
+td.long { white-space: normal; min-width: 13rem; }
 td img { image-rendering: pixelated; height: 34px; display: block; }
 tr.pruned td { color: var(--quiet); } tr.failed td, tr.lost td { color: var(--bad); }
 tr.strong td { font-weight: 600; }
@@ -51,8 +51,9 @@ tr.strong td { font-weight: 600; }
   cursor: pointer; background: var(--raised); color: var(--ink); min-width: 5.4rem; }
 .player input { flex: 1; accent-color: var(--accent); min-width: 4rem; }
 .player output { font-size: 13px; color: var(--quiet); min-width: 8.5rem; font-variant-numeric: tabular-nums; }
+.player .controls { max-width: 34rem; }
 .film { display: grid; grid-template-columns: max-content 1fr; gap: 2px .7rem; align-items: center; font-size: 12px;
-  color: var(--quiet); max-width: 460px; }
+  color: var(--quiet); }
 @media (max-width: 640px) { body { margin: 1.2rem auto; } h1 { font-size: 1.6rem; }
   .strip { grid-template-columns: 1fr; } .strip .said b { display: inline; margin-right: .5rem; } }
 @media print { :root { --ink: #000; --quiet: #444; --line: #ccc; --paper: #fff; --raised: #f4f4f4; --good: #1b7f4d;
@@ -91,6 +92,13 @@ document.querySelectorAll(".player").forEach((player) => {
 """
 
 
+WIDEST = 100
+"""Pixels of the screen that an image in a row takes at most."""
+
+STILL = 40
+"""The same in a film's strip."""
+
+
 def document(title: str, subtitle: str, parts: Sequence[str]) -> str:
     """A whole page. title, subtitle: plain text; parts: HTML."""
     return (
@@ -103,7 +111,9 @@ def document(title: str, subtitle: str, parts: Sequence[str]) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     """columns: headings. rows: a class and cells (`<td>`) each."""
-    heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    first = rows[0][1] if rows else [""] * len(columns)
+    kinds = [' class="text"' if 'class="text' in one else "" for one in first]
+    heads = "".join(f"<th{kind}>{html.escape(column)}</th>" for column, kind in zip(columns, kinds, strict=True))
     body = "".join(f'<tr class="{kind}">{"".join(cells)}</tr>' for kind, cells in rows)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -115,11 +125,18 @@ def cell(value: Any) -> str:
     return f'<td class="text">{html.escape(str(value if value is not None else ""))}</td>'
 
 
+def long_cell(text: str) -> str:
+    """A text that may take several lines."""
+    return f'<td class="text long">{html.escape(text)}</td>'
+
+
 def images_cell(finals: NDArray[np.uint8] | None) -> str:
     """A trial's last images, one beside the other."""
     if finals is None or not len(finals):
-        return "<td></td>"
-    return f'<td><img alt="last images" src="{picture_uri(png(np.concatenate(list(finals), axis=1)))}"></td>'
+        return '<td class="text"></td>'
+    return (
+        f'<td class="text"><img alt="last images" src="{picture_uri(png(np.concatenate(list(finals), axis=1)))}"></td>'
+    )
 
 
 def chart(picture: bytes, name: str, caption: str) -> str:
@@ -135,10 +152,11 @@ def drawing(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
-def row_of_images(images: NDArray[np.floating], frames: int = 1, shown: int = -1) -> str:
+def row_of_images(images: NDArray[np.floating], frames: int = 1, shown: int = -1, widest: int = WIDEST) -> str:
     """Images side by side, over the whole width. images: (frames, n, height, width) in [0, 1], or (n, ...) of one.
 
-    shown: the frame that is seen; the others stand below one another in the same picture.
+    shown: the frame that is seen; the others stand below one another in the same picture. widest: pixels of the
+    screen that an image takes at most.
     """
     stacked = np.asarray(images).reshape(frames, -1, *images.shape[-2:])
     rows = [np.concatenate(list(np.pad(frame, ((0, 0), (0, 0), (1, 1)), constant_values=0.5)), axis=1)
@@ -146,16 +164,18 @@ def row_of_images(images: NDArray[np.floating], frames: int = 1, shown: int = -1
     sheet = np.round(255 * np.clip(np.concatenate(rows), 0, 1)).astype(np.uint8)
     height, width = rows[0].shape
     place = 100.0 if frames == 1 else 100 * (shown % frames) / (frames - 1)
-    return (
-        f'<div class="pixels" role="img" style="aspect-ratio: {width} / {height}; background-size: 100% auto; '
-        f'background-position-y: {place:.3f}%; background-image: url({picture_uri(png(sheet))})"></div>'
+    style = (
+        f"max-width: {widest * width // 28}px; aspect-ratio: {width} / {height}; background-size: 100% auto; "
+        f"background-position-y: {place:.3f}%; background-image: url({picture_uri(png(sheet))})"
     )
+    return f'<div class="pixels" role="img" style="{style}"></div>'
 
 
 def names(words: Sequence[str]) -> str:
     """A word under each image of a row."""
     cells = "".join(f"<span>{html.escape(word)}</span>" for word in words)
-    return f'<div class="names" style="grid-template-columns: repeat({len(words)}, 1fr)">{cells}</div>'
+    across = f"max-width: {WIDEST * len(words) * 30 // 28}px; grid-template-columns: repeat({len(words)}, 1fr)"
+    return f'<div class="names" style="{across}">{cells}</div>'
 
 
 @dataclass(frozen=True)
@@ -172,7 +192,9 @@ def player(film: Film, most: int = 5) -> str:
     count = len(film.steps)
     steps = [int(step) for step in film.steps]
     stills = sorted({round(index) for index in np.geomspace(1, count, most) - 1})
-    strip = "".join(f"<span>step {steps[index]}</span>{row_of_images(film.frames[index])}" for index in stills)
+    strip = "".join(
+        f"<span>step {steps[index]}</span>{row_of_images(film.frames[index], widest=STILL)}" for index in stills
+    )
     return (
         f'<div class="player" data-steps="{steps}">{row_of_images(film.frames, count)}{names(film.words)}'
         f'<div class="controls" hidden><button type="button">Play</button>'

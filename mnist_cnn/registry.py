@@ -44,8 +44,11 @@ def holder(name: str, alias: str) -> Version | None:
 
 def versions(name: str) -> list[Version]:
     """All versions, newest first; none where nothing is registered under this name."""
-    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}'", max_results=10_000)
-    return sorted((_version(each) for each in found), key=lambda each: -each.number)
+    client = mlflow.MlflowClient()
+    found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    # A search leaves aliases out.
+    aliases = client.get_registered_model(name).aliases if found else {}
+    return sorted((_version(each, aliases) for each in found), key=lambda each: -each.number)
 
 
 def version(name: str, number: int) -> Version:
@@ -181,13 +184,14 @@ def best_of(experiment: str, metric: str) -> LoggedModel:
     return LoggedModel(model_id, f"models:/{model_id}")
 
 
-def _version(made: ModelVersion) -> Version:
+def _version(made: ModelVersion, aliases: Mapping[str, str] | None = None) -> Version:
+    pointing = [alias for alias, number in (aliases or {}).items() if int(number) == int(made.version)]
     return Version(
         made.name,
         int(made.version),
         made.model_id or made.tags.get(MODEL_ID_TAG, ""),
         made.source,
         made.run_id or "",
-        tuple(made.aliases),
+        tuple(made.aliases) or tuple(pointing),
         dict(made.tags),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from mnist_cnn.settings import MainSettings
 from mnist_cnn.steps import Outcome, Outcomes
 from mnist_cnn.training import EpochResult
 
+SHARES = ("validation_accuracy", "test_accuracy", "test_robust_accuracy", "recognised_rate")
 TITLE = "Can a person read what a network dreams?"
 REPORTS, BEST = "report L2", "tuned L2 and others"
 COLUMNS = 10
@@ -144,7 +146,7 @@ def _cells(values: Mapping[str, Any]) -> str:
     for network, column in dict.fromkeys((one["network"], one["regularisation"]) for one in values["cells"]):
         cards = [found[network, column, start] for start in starts]
         best = network == "readable" and column == BEST
-        cells = [cell(network), cell(answer.described(cards[0]["changes"]))]
+        cells = [cell(network), pages.long_cell(answer.described(cards[0]["changes"]))]
         cells += [f'<td data-value="{one["recognised_rate"]}">{_rate(one)}</td>' for one in cards]
         rows.append(("strong" if best else "", [*cells, cell(round(cards[0].get("diversity", float("nan")), 2))]))
     heads = ["network", "regularisation", "from noise", "from a noisy digit", "conversion", "diversity from noise"]
@@ -212,7 +214,11 @@ def _experiments(outcomes: Outcomes) -> str:
         each = len(arrays["targets"]) // len(experiment.wishes)
         count = max(1, min(each, COLUMNS // len(experiment.wishes)))
         places = [wish * each + k for wish in range(len(experiment.wishes)) for k in range(count)]
-        words = [wish.label.replace("noise → ", "") for wish in experiment.wishes for _ in range(count)]
+        words = [
+            wish.label if wish.start == "digit" else wish.target.word
+            for wish in experiment.wishes
+            for _ in range(count)
+        ]
         film = pages.Film(arrays["snapshots"][:, places][..., 0], arrays["steps"].tolist(), words)
         shares = np.where(arrays["targets"] > 0, arrays["probabilities"][-1], 0).sum(axis=1)
         rate = run.data.metrics.get("recognised_rate")
@@ -220,9 +226,13 @@ def _experiments(outcomes: Outcomes) -> str:
         parts.append(
             f"<h3>{experiment.number}. {experiment.title}</h3>"
             f"<p>The report saw: {html.escape(experiment.finding)}. Here the network gives the target "
-            f"{shares.mean():.3f} in the mean of {len(shares)} searches{judged}.</p>{pages.player(film)}"
+            f"{shares.mean():.3f} in the mean of {_count(len(shares), 'search')}{judged}.</p>{pages.player(film)}"
         )
     return "".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'es' * (number != 1)}"
 
 
 def _sweeps(outcomes: Outcomes) -> str:
@@ -267,14 +277,25 @@ def _number(word: str) -> float | str:
         return word
 
 
+def _percent(share: float | None) -> str:
+    return cell("") if share is None else f'<td data-value="{share}">{100 * share:.1f}</td>'
+
+
 def _ablation(outcomes: Outcomes) -> str:
     run_id = outcomes["answer"].run_id
     values = tracking.read_json(run_id, "answer.json")
-    rows = []
+    by_settings: dict[str, dict[str, Mapping[str, Any]]] = {}
     for one in values["tried"]:
-        numbers = [one["recognised_rate"], one.get("diversity"), one.get("least_diversity")]
-        rows.append(("", [cell(one["network"]), cell(answer.described(one["changes"])), *map(cell, numbers)]))
-    heads = ["network", "regularisation", "recognised", "diversity", "least diverse class"]
+        by_settings.setdefault(answer.described(one["changes"]), {})[one["network"]] = one
+    networks = list(dict.fromkeys(one["network"] for one in values["tried"]))
+    heads = ["regularisation", *(f"{name}: {what}" for name in networks for what in ("recognised, %", "diversity"))]
+    rows = []
+    for said, found in by_settings.items():
+        cells = [pages.long_cell(said)]
+        for name in networks:
+            one = found.get(name, {})
+            cells += [_percent(one.get("recognised_rate")), cell(round(one.get("diversity", math.nan), 2))]
+        rows.append(("", cells))
     picture = tracking.read_bytes(run_id, "figures/recognised_against_diversity.png")
     drawn = pages.chart(picture, "recognised against diversity", "Every setting that was tried (small, panel A), and "
                         "those of the table above (large, panel B).") if picture else ""  # fmt: skip
@@ -289,7 +310,11 @@ def _version(outcomes: Outcomes) -> str:
     run = tracking.get_run(outcomes["register"].run_id)
     name = run.data.params.get("name", "mnist-cnn")
     one = registry.version(name, int(run.data.tags["version"]))
-    rows = [("", [cell(words), cell(one.tags[tag])]) for tag, words in VERSION_TAGS.items() if one.tags.get(tag)]
+    rows = []
+    for tag, words in VERSION_TAGS.items():
+        word = one.tags.get(tag, "")
+        if word:
+            rows.append(("", [cell(words), cell(f"{100 * float(word):.2f} %" if tag in SHARES else word)]))
     aliases = ", ".join(f"<code>{alias}</code>" for alias in one.aliases) or "none"
     use = f"""\
 network = mlflow.keras.load_model("models:/{name}@champion")
@@ -316,11 +341,11 @@ def _made(run_id: str, outcomes: Outcomes) -> str:
     run = tracking.get_run(run_id)
     rows = []
     for one in outcomes.values():
-        cells = [cell(one.title), cell(one.state), _time(one), cell(one.run_id)]
+        cells = [cell(one.title), cell(one.state), _time(one), f'<td class="text"><code>{one.run_id[:8]}</code></td>']
         rows.append(
             (
                 "" if one.is_there else "failed",
-                [*cells, f'<td class="text"><code>{html.escape(one.command)}</code></td>'],
+                [*cells, f'<td class="text long"><code>{html.escape(one.command)}</code></td>'],
             )
         )
     tags = run.data.tags
