@@ -1,0 +1,54 @@
+"""The library without MLproject: load the champion, draw a 7 from noise, turn a 5 into a 9, and have them judged.
+
+It wants a champion and a panel of judges in the tracking store (`mlflow run .` leaves both), and saves gallery.png:
+
+    python examples/gallery.py [MODEL [DATASET]]
+"""
+
+import sys
+
+import numpy as np
+from PIL import Image
+
+from mnist_cnn import dataset, hardware, tracking
+from mnist_cnn.command_line import SettingError
+
+uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.argv) - 1 :]]
+try:
+    model = tracking.resolve_model(uri)  # refused in words where there is none, before TensorFlow loads
+    data = dataset.split(dataset.load_train(source))
+except SettingError as error:
+    sys.exit(f"{error} (mlflow run . -e register makes a champion)")
+hardware.start_tensorflow()
+
+from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been started quietly)
+from mnist_cnn.input_optimization.ascent import ascend  # noqa: E402
+from mnist_cnn.progress import AscentProgress  # noqa: E402
+from mnist_cnn.settings import PANEL_A, AscentSettings  # noqa: E402
+
+COUNT = 10
+network = tracking.load_model(model)
+fives = data.validation.images[data.validation.labels == 5][:COUNT]  # none of them trained the network
+noise = np.random.default_rng(7).random((COUNT, 28, 28, 1), np.float32)
+
+# One call searches all: an image's start, target and seed are its own.
+starts = np.concatenate([noise, fives])
+targets = np.eye(10, dtype=np.float32)[[7] * COUNT + [9] * COUNT]
+settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * COUNT), **answer.READABLE)
+result = ascend(network, starts, targets, settings, on_progress=AscentProgress())
+
+panel = tracking.find_panel(PANEL_A, data.train.digest)
+if panel is None:
+    sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
+real = scorecard.RealDigits.of(data.train, data.validation)
+card = scorecard.score(result.final, targets, panel.opinions(result.final), real)
+for words, part in (("a 7 from noise", slice(0, COUNT)), ("a 5 turned into a 9", slice(COUNT, None))):
+    sure = result.target_probabilities[-1, part].mean()
+    print(f"{words}: {card.recognised[part].mean():.0%} recognised, to the network {sure:.3f} sure")
+
+rows = [*result.snapshots[:, :COUNT], *result.snapshots[:, COUNT:]]  # start to end, and once more
+sheet = np.concatenate([np.concatenate(list(row[..., 0]), axis=1) for row in rows])
+Image.fromarray(np.round(255 * sheet).astype(np.uint8)).resize((1120, 1120), Image.Resampling.NEAREST).save(
+    "gallery.png"
+)
+print("gallery.png: above from noise to 7, below from 5 to 9, a column for each search")
