@@ -40,9 +40,9 @@ def page(settings: MainSettings, run_id: str, outcomes: Outcomes) -> str:
     """One HTML page without any other file. What is missing is named where it would stand."""
     sections: list[tuple[str, tuple[str, ...], Callable[[Outcomes], str]]] = [
         ("The answer", ("answer",), _answer),
-        ("Training", ("ordinary",), _training),
+        ("Training", ("ordinary", "readable"), _training),
         ("The six experiments", ("experiments",), _experiments),
-        ("What regularisation does", ("sweep_ordinary", "sweep_readable"), _sweeps),
+        ("What regularisation does", ("sweep_ordinary", "sweep_readable", "compare"), _sweeps),
         ("What each ingredient adds", ("answer",), _ablation),
         ("The registered version", ("register",), _version),
     ]
@@ -52,10 +52,8 @@ def page(settings: MainSettings, run_id: str, outcomes: Outcomes) -> str:
                      "number of it means anything.</p>")  # fmt: skip
     for title, needed, make in sections:
         absent = [outcomes[name] for name in needed if not outcomes[name].is_there]
-        if len(absent) == len(needed):
-            body = pages.missing(absent[0].title, absent[0].reason)
-        else:
-            body = make(outcomes) + "".join(pages.missing(one.title, one.reason) for one in absent)
+        body = make(outcomes) if len(absent) < len(needed) else ""
+        body += "".join(pages.missing(one.title, one.reason) for one in absent)
         parts.append(f"<section><h2>{title}</h2>{body}</section>")
     parts.append(f"<section><h2>How it was made</h2>{_made(run_id, outcomes)}</section>")
     return pages.document(
@@ -246,8 +244,6 @@ def _sweeps(outcomes: Outcomes) -> str:
         ):  # fmt: skip
             picture = tracking.read_bytes(compared.run_id, path)
             parts.append(pages.chart(picture, path, caption) if picture else pages.missing(path, "it was not drawn"))
-    else:
-        parts.append(pages.missing(compared.title, compared.reason))
     for name in ("sweep_readable", "sweep_ordinary"):
         if outcomes[name].is_there:
             (record,) = sweep_runs.read_sweeps([outcomes[name].run_id])

@@ -52,6 +52,7 @@ PARENT_VARIABLE = "MNIST_CNN_PARENT_RUN"
 PARENT_TAG = "mlflow.parentRunId"
 PROCESS_TAG = "process"
 REASON_TAG = "reason"
+NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "kind"
 RECIPE_TAG = "recipe"
 SHA256_TAG = "sha256"
@@ -71,6 +72,16 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
 
+
+ABOUT_EXPERIMENT = """\
+A CNN learns MNIST; then it is frozen, and its *input* is searched by gradient descent until it sees a digit.
+
+- Each run's page begins with what it is, what came out, and what to look at.
+- Sort by `test_accuracy` (trainings), `recognised_rate` and `diversity` (searches, trials: the share that judges
+  recognise, and how much the images differ).
+- Runs named `story-...` hold everything below them, and a page `report.html` that tells it.
+- The tag `kind` says what a run is: `tags.kind = 'train'` in the search field shows the trainings alone.
+"""
 
 HOW_TO_TRAIN = {
     "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0",
@@ -136,7 +147,7 @@ class TrackedRun:
 
     def describe(self, note: str) -> None:
         """The page's description in the UI, as Markdown."""
-        self.set_tags({"mlflow.note.content": note})
+        self.set_tags({NOTE_TAG: note})
 
     def log_metrics(
         self,
@@ -310,6 +321,7 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
         status, reason = "FINISHED", ""
         try:
             tracked.set_tags(_commit())
+            _describe_experiment(run.info.experiment_id)
             if not child:
                 close_stale_runs()
             yield tracked
@@ -326,6 +338,13 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
                 _close(tracked, status, reason)
                 if status == "KILLED" and tracked.run_id == made_by_mlflow_run:
                     _when_parent_has_gone(tracked.run_id, "killed")
+
+
+def _describe_experiment(experiment_id: str) -> None:
+    """What the experiment's page says, unless a person has said something."""
+    client = mlflow.MlflowClient()
+    if NOTE_TAG not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT)
 
 
 def _close(tracked: TrackedRun, status: str, reason: str) -> None:

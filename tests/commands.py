@@ -39,7 +39,7 @@ def start(*words: object, cwd: Path, **changes: str) -> subprocess.Popen[str]:
 
 def run(*words: object, cwd: Path, **changes: str) -> tuple[int, str]:
     process = start(*words, cwd=cwd, **changes)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=500)
     return process.returncode, output
 
 

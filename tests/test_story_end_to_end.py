@@ -1,0 +1,278 @@
+"""`mlflow run .` as a newcomer types it, and what it leaves: page, UI, registry, server, gallery."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from commands import browser_page, client_of, environment, mlflow_run, pictures_folder, run, serving, wait_for
+from conftest import PROJECT
+from PIL import Image
+
+from mnist_cnn import tracking
+from mnist_cnn.settings import MainSettings
+from mnist_cnn.steps import Outcome
+from mnist_cnn.story import page as story_page
+
+pytestmark = pytest.mark.slow
+
+STEPS = [
+    "An ordinary network",
+    "A readable network",
+    "Two panels of judges",
+    "The six experiments",
+    "A sweep on the ordinary network",
+    "A sweep on the readable network",
+    "The sweeps side by side",
+    "Are the images readable?",
+    "A version of the readable network",
+]
+NAMES = [
+    "ordinary",
+    "readable",
+    "judges",
+    "experiments",
+    "sweep_ordinary",
+    "sweep_readable",
+    "compare",
+    "answer",
+    "register",
+]
+SMOKE = "models:/mnist-cnn-smoke@champion"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the whole story was told, in small."""
+    folder = tmp_path_factory.mktemp("story")
+    status, output = mlflow_run("main", "scale=smoke", cwd=folder)
+    (folder / "said.txt").write_text(output)
+    assert status == 0, output
+    return folder
+
+
+def story_of(folder: Path) -> mlflow.entities.Run:
+    return client_of(folder).search_runs(["0"], "tags.kind = 'main'", max_results=1)[0]
+
+
+def runs_of_steps(story: mlflow.entities.Run) -> list[str]:
+    table = tracking.read_json(story.info.run_id, "steps.json")
+    return [row[table["columns"].index("run_id")] for row in table["data"]]
+
+
+def test_every_step_is_a_run_below_and_is_told_with_the_time(home: Path) -> None:
+    said = (home / "said.txt").read_text()
+    assert "Traceback" not in said and "Warning" not in said
+    for number, title in enumerate(STEPS, 1):
+        assert re.search(rf"^\[{number}/9\] {re.escape(title)} · .+ gone, about .+ to go$", said, re.MULTILINE), title
+        assert re.search(rf"^\[{number}/9\] {re.escape(title)}: done in ", said, re.MULTILINE), title
+    story = story_of(home)
+    assert (story.info.run_name, story.info.status) == ("story-smoke", "FINISHED")
+    below = client_of(home).search_runs(["0"], f"tags.`mlflow.parentRunId` = '{story.info.run_id}'")
+    kinds = sorted(one.data.tags["kind"] for one in below)
+    assert kinds == sorted(
+        ["train", "train", "judges", "experiments", "sweep", "sweep", "compare", "answer", "register"]
+    )
+    assert all(one.info.status == "FINISHED" for one in below)
+
+
+def test_a_second_call_does_again_only_what_asks_the_registry(home: Path) -> None:
+    runs = {one.info.run_id for one in client_of(home).search_runs(["0"])}
+    status, output = mlflow_run("main", "scale=smoke", cwd=home)
+    assert status == 0, output
+    assert output.count("up to date: the run") == 8
+    made = [one for one in client_of(home).search_runs(["0"]) if one.info.run_id not in runs]
+    assert sorted(one.data.tags["kind"] for one in made) == ["main", "register"]
+    assert len(client_of(home).search_model_versions("name = 'mnist-cnn-smoke'")) == 1
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        ("answer",),
+        ("sweep_ordinary", "compare"),
+        ("ordinary", "experiments", "sweep_ordinary", "compare", "answer"),
+        ("readable", "sweep_readable", "compare", "answer", "register"),
+        ("judges", "experiments", "sweep_ordinary", "sweep_readable", "compare", "answer", "register"),
+        tuple(NAMES),
+    ],
+)
+def test_what_is_missing_is_named_on_the_page_and_the_rest_is_there(
+    absent: tuple[str, ...], home: Path, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    mlflow.set_tracking_uri(None)
+    story = story_of(home)
+    outcomes = {
+        name: Outcome(name, title, "failed", reason=f"{name} has no luck") if name in absent else Outcome(
+            name, title, "done", 1.0, run_id
+        )
+        for name, title, run_id in zip(NAMES, STEPS, runs_of_steps(story), strict=True)
+    }  # fmt: skip
+    page = story_page(MainSettings(scale="smoke"), story.info.run_id, outcomes)
+    for name in absent:
+        assert name == "judges" or f"{name} has no luck" in page
+    shown = {
+        "experiments": "5. Mixed targets from noise",
+        "register": "mnist-cnn-smoke, version 1",
+        "answer": "The first search for each digit",
+    }
+    for name, words in shown.items():
+        assert (words in page) == (name not in absent), name
+    assert ("Beside the reference report" in page) == (not {"ordinary", "readable"} <= set(absent))
+    assert page.count("<h2>") == 7 and page.count("failed") >= len(absent)
+
+
+def test_the_page_needs_no_network_and_fits_screen_phone_and_paper(home: Path) -> None:
+    pictures = pictures_folder(home)
+    address = (home / "report.html").resolve().as_uri()
+    asked: list[str] = []
+    with browser_page() as page:
+        page.on("request", lambda request: asked.append(request.url))
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(address)
+        for title in ("The answer", "Training", "The six experiments", "What regularisation does",
+                      "What each ingredient adds", "The registered version", "How it was made"):  # fmt: skip
+            page.get_by_role("heading", name=title, exact=True).wait_for()
+        assert page.locator(".missing").count() == 1  # that it is the smoke
+        page.screenshot(path=pictures / "page_light.png", full_page=True)
+        # A film plays from its start to its end.
+        player = page.locator(".player").nth(3)
+        shown, slider = player.locator(".pixels").first, player.locator("input")
+        end = shown.screenshot()
+        slider.fill("0")
+        assert shown.screenshot() != end and "step 0 of 50" in player.locator("output").inner_text()
+        player.get_by_role("button", name="Play").click()
+        wait_for(lambda: "step 50 of 50" in player.locator("output").inner_text(), 20)
+        wait_for(lambda: player.get_by_role("button", name="Play").count() == 1, 20)
+        assert shown.screenshot() == end
+        colours = {}
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            colours[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert colours["light"] == "rgb(255, 255, 255)" != colours["dark"]
+        page.screenshot(path=pictures / "page_dark.png", full_page=True)
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out on a phone"
+        page.screenshot(path=pictures / "page_phone.png", full_page=True)
+        page.emulate_media(media="print")
+        assert not page.locator(".controls").first.is_visible()
+        assert len(page.pdf(format="A4")) > 100_000
+        assert not faults
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
+    client, pictures = client_of(home), pictures_folder(home)
+    story = story_of(home)
+    first = client.search_runs(["0"], "tags.kind = 'main'", order_by=["attributes.start_time ASC"], max_results=1)[0]
+    parts = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{first.info.run_id}'")
+    experiments = next(one for one in parts if one.data.tags["kind"] == "experiments")
+    single = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{experiments.info.run_id}'", max_results=1)[0]
+    for one in client.search_runs(["0"]):
+        assert one.data.tags.get("mlflow.note.content"), f"{one.info.run_name} has no description"
+        assert not re.fullmatch(r"[a-z]+-[a-z]+-\d+", one.info.run_name)
+    with serving(home, "ui") as address, browser_page() as page:
+        page.goto(f"{address}/#/experiments/0/runs")
+        # The tree: the steps stand below the run of the whole.
+        page.get_by_text("story-smoke").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "story_runs.png")
+        page.goto(f"{address}/#/experiments/0/runs/{story.info.run_id}")
+        page.get_by_text("What to look at").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "story_run.png")
+        page.goto(f"{address}/#/experiments/0/runs/{story.info.run_id}/artifacts/report.html")
+        page.frame_locator("iframe").first.get_by_text("The answer").first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "story_report.png")
+        for path, run_id in (
+            ("animation.gif", single.info.run_id),
+            ("figures/film_strip.png", single.info.run_id),
+            ("figures/experiment_4.png", experiments.info.run_id),
+        ):
+            page.goto(f"{address}/#/experiments/0/runs/{run_id}/artifacts/{path}")
+            image = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
+            image.wait_for(timeout=60_000)
+            assert image.evaluate("picture => picture.naturalWidth") > 100, path
+        page.screenshot(path=pictures / "story_strip.png")
+        page.goto(f"{address}/#/models/mnist-cnn-smoke")
+        for text in ("champion", "challenger", "Version 1"):
+            page.get_by_text(text).first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "registry.png")
+        page.goto(f"{address}/#/models/mnist-cnn-smoke/versions/1")
+        for text in ("champion", "recognised_rate", "test_robust_accuracy", "becomes the champion"):
+            page.get_by_text(text).first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "registry_version.png")
+    assert "What to look at" not in client.get_experiment("0").tags["mlflow.note.content"]
+    assert "test_accuracy" in client.get_experiment("0").tags["mlflow.note.content"]
+
+
+def code_of_readme(start: str) -> str:
+    """The line of README's commands that begins so."""
+    (line,) = [line for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith(start)]
+    return line
+
+
+@pytest.fixture(scope="module")
+def champion(home: Path) -> Path:
+    """The readable network of the story as mnist-cnn's champion."""
+    status, output = run(
+        sys.executable, "-m", "pipelines.register", "--model", SMOKE, "--dataset", "mnist:1200", "--attacked", "0",
+        "--num_images", "0", cwd=home,
+    )  # fmt: skip
+    assert status == 0 and "champion: version 1" in output, output
+    return home
+
+
+def test_the_champion_answers_over_http_and_says_what_is_wrong(champion: Path) -> None:
+    words = shlex.split(code_of_readme("mlflow models serve"))
+    assert words[:2] == ["mlflow", "models"] and words[-2] == "--port"
+    make, curl = code_of_readme("python -c"), code_of_readme("curl")
+    subprocess.run(make, shell=True, cwd=champion, env=environment(), check=True)
+    with serving(champion, *words[1:-2]) as address:
+        command = curl.replace(f"http://127.0.0.1:{words[-1]}", address)
+        assert command != curl
+        answered = subprocess.run(
+            command, shell=True, cwd=champion, env=environment(), check=True, capture_output=True, text=True
+        ).stdout
+        ((*probabilities,),) = json.loads(answered)["predictions"]
+        assert len(probabilities) == 10 and sum(probabilities) == pytest.approx(1, abs=1e-5)
+        digit = json.loads((champion / "digit.json").read_text())["inputs"]
+        wrong = [
+            {"inputs": [[row[:27] for row in digit[0]]]},
+            {"inputs": [[[pixel[0] for pixel in row] for row in digit[0]]]},
+            {"inputs": [[[["white"]] * 28] * 28]},
+            {"inputs": []},
+            {"images": digit},
+            "not JSON",
+        ]
+        for body in wrong:
+            sent = body if isinstance(body, str) else json.dumps(body)
+            request = urllib.request.Request(
+                f"{address}/invocations", sent.encode(), {"Content-Type": "application/json"}
+            )
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(request, timeout=60)
+            assert 400 <= refusal.value.code < 500
+            assert len(json.loads(refusal.value.read())["message"]) > 20
+            refusal.value.close()
+
+
+def test_the_gallery_uses_the_library_alone(champion: Path, tmp_path: Path) -> None:
+    script = PROJECT / "examples" / "gallery.py"
+    assert len(script.read_text().splitlines()) <= 60
+    status, output = run(sys.executable, script, cwd=tmp_path)
+    assert status == 1 and "there is no models:/mnist-cnn@champion" in output and "Traceback" not in output
+    status, output = run(sys.executable, script, "models:/mnist-cnn@champion", "mnist:1200", cwd=champion)
+    assert status == 0 and re.search(r"a 7 from noise: \d+% recognised", output), output
+    assert re.search(r"a 5 turned into a 9: \d+% recognised", output) and "Warning" not in output
+    sheet = np.asarray(Image.open(champion / "gallery.png"))
+    assert sheet.shape == (1120, 1120) and sheet.std() > 10
