@@ -12,19 +12,24 @@ from PIL import Image
 
 from mnist_cnn import dataset, hardware, tracking
 from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings import PANEL_A, AscentSettings
 
+if len(sys.argv) > 3:
+    sys.exit("gallery.py takes a model and a dataset, no more")
 uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.argv) - 1 :]]
-try:
-    model = tracking.resolve_model(uri)  # refused in words where there is none, before TensorFlow loads
+try:  # refused in words where something is not there
+    model = tracking.resolve_model(uri)
     data = dataset.split(dataset.load_train(source))
+    panel = tracking.find_panel(PANEL_A, data.train.digest)
 except SettingError as error:
-    sys.exit(f"{error} (mlflow run . -e register makes a champion)")
+    sys.exit(str(error))
+if panel is None:
+    sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
 hardware.start_tensorflow()
 
 from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been started quietly)
 from mnist_cnn.input_optimization.ascent import ascend  # noqa: E402
 from mnist_cnn.progress import AscentProgress  # noqa: E402
-from mnist_cnn.settings import PANEL_A, AscentSettings  # noqa: E402
 
 COUNT = 10
 network = tracking.load_model(model)
@@ -37,9 +42,6 @@ targets = np.eye(10, dtype=np.float32)[[7] * COUNT + [9] * COUNT]
 settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * COUNT), **answer.READABLE)
 result = ascend(network, starts, targets, settings, on_progress=AscentProgress())
 
-panel = tracking.find_panel(PANEL_A, data.train.digest)
-if panel is None:
-    sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
 real = scorecard.RealDigits.of(data.train, data.validation)
 card = scorecard.score(result.final, targets, panel.opinions(result.final), real)
 for words, part in (("a 7 from noise", slice(0, COUNT)), ("a 5 turned into a 9", slice(COUNT, None))):

@@ -33,7 +33,7 @@ class Origin:
     """What is known of how a model was made; empty or None where nothing is.
 
     digest: of all its training images. validation_fraction: share of them, the last ones, that it did not learn from.
-    epsilon: radius within which its run attacked it. metrics: of its run.
+    dataset: the word it was given for them. epsilon: radius within which its run attacked it. metrics: of its run.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class Origin:
     validation_fraction: float | None
     regime: str
     network: str
+    dataset: str
     epsilon: float | None
     metrics: Mapping[str, float]
 
@@ -59,22 +60,24 @@ class Decision:
     champion: int | None
     difference: Difference | None
     margin: float
+    objection: str = ""
+    """Why the model may not become the champion whatever its accuracy."""
 
     @property
     def is_champion(self) -> bool:
         """Whether the model is the champion already."""
-        return self.champion is not None and self.difference is None
+        return self.champion is not None and self.difference is None and not self.objection
 
     @property
     def promoted(self) -> bool:
         """Whether the gate is passed: even the lower end of the difference's interval is above minus the margin."""
-        return self.difference is None or self.difference.low > -self.margin
+        return not self.objection and (self.difference is None or self.difference.low > -self.margin)
 
     @property
     def word(self) -> str:
         if self.is_champion:
             return "is the champion"
-        if self.champion is None:
+        if self.champion is None and not self.objection:
             return "the first champion"
         return "promoted" if self.promoted else "not promoted"
 
@@ -82,6 +85,8 @@ class Decision:
     def sentence(self) -> str:
         """What was found, and why it decides so."""
         found = f"Validation accuracy {_percent(self.accuracy)} on {self.num_images:,} images"
+        if self.objection:
+            return f"{found}. {self.objection}: it stays a challenger."
         if self.is_champion:
             return f"{found}. The model is the champion already, as version {self.champion}."
         if self.difference is None:
@@ -116,7 +121,11 @@ class Decision:
 
 
 def decide(
-    hits: NDArray[np.bool_], champion: int | None, champions_hits: NDArray[np.bool_] | None, margin: float
+    hits: NDArray[np.bool_],
+    champion: int | None,
+    champions_hits: NDArray[np.bool_] | None,
+    margin: float,
+    objection: str = "",
 ) -> Decision:
     """hits, champions_hits: (n,), which of the same n images the model and the champion get right.
 
@@ -126,7 +135,7 @@ def decide(
     difference = None
     if champions_hits is not None:
         difference = paired_difference("challenger", "champion", hits, champions_hits)
-    return Decision(accuracy, len(hits), champion, difference, margin)
+    return Decision(accuracy, len(hits), champion, difference, margin, objection)
 
 
 def _percent(one: Share) -> str:

@@ -329,8 +329,8 @@ class, as a share of that between real digits.
 def of_decision(settings: RegisterSettings, decision: Decision, made: tuple[Version, bool] | None) -> str:
     """What was done with the registry, or would have been, line by line."""
     if made is None:
-        would = "would become" if decision.promoted and not decision.is_champion else "would not change"
-        return f"Dry run: nothing was registered; {settings.name}@champion {would}{' this model' * decision.promoted}."
+        would = "would be this model" if decision.promoted and not decision.is_champion else "would not change"
+        return f"Dry run: nothing was registered; {settings.name}@champion {would}."
     version, is_new = made
     lines = [
         f"Version  {version.name} {version.number} ({version.uri}), {'new' if is_new else 'there already'}",

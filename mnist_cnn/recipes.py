@@ -17,8 +17,8 @@ PACKAGES = ("pipelines", "mnist_cnn")
 VERSIONED = ("tensorflow", "keras", "numpy", "optuna", "scikit-learn")
 """What numbers depend on."""
 
-NO_PART = frozenset(("run_name", "resume", "workers", "storage", "preset"))
-"""Settings that change no number; what a preset stands for is said by the others."""
+NO_PART = frozenset(("run_name", "resume", "workers", "storage", "preset", "sweep"))
+"""Settings that change no number; what a preset and a sweep's name stand for is said by the others."""
 
 
 def recipe(program: str, words: Mapping[str, str]) -> str:

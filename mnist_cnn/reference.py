@@ -10,6 +10,7 @@ EPOCHS = (
     (4, 0.9837, 0.0672, 0.9783, 0.1120),
     (5, 0.9834, 0.0716, 0.9862, 0.0503),
 )
-"""Of its training: 62,735,658 parameters, five epochs of Adam with its defaults."""
+"""Of its training: five epochs of Adam with its defaults."""
 
+PARAMETERS = 62_735_658
 TEST_ACCURACY = 0.9857

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from mnist_cnn.tracking import LoggedModel, TrackingError
 
 MODEL_ID_TAG = "model_id"
 DIGEST_TAG = "data_digest"
+ROLLED_BACK_TAG = "rolled_back"
+"""On a version from which a person took the alias `champion`: no gate gives it back."""
 
 ABOUT = """\
 Handwritten digits: images (n, 28, 28, 1) float32 from 0 (black) to 1 to the probabilities of the ten digits, (n, 10).
@@ -92,10 +95,12 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
 
 
 def describe(one: Version, tags: Mapping[str, str], description: str) -> None:
+    """An empty description leaves that which is there."""
     client = mlflow.MlflowClient()
     for key, value in tags.items():
         client.set_model_version_tag(one.name, str(one.number), key, value)
-    client.update_model_version(one.name, str(one.number), description)
+    if description:
+        client.update_model_version(one.name, str(one.number), description)
 
 
 def point(one: Version, alias: str) -> None:
@@ -107,13 +112,22 @@ def point(one: Version, alias: str) -> None:
         client.set_registered_model_alias(one.name, alias, str(one.number))
 
 
+def note_rollback(chosen: Version, left: Version | None) -> None:
+    """A person has made `chosen` the champion in place of `left`."""
+    client = mlflow.MlflowClient()
+    if ROLLED_BACK_TAG in chosen.tags:
+        client.delete_model_version_tag(chosen.name, str(chosen.number), ROLLED_BACK_TAG)
+    if left is not None and left.number != chosen.number:
+        client.set_model_version_tag(left.name, str(left.number), ROLLED_BACK_TAG, f"to version {chosen.number}")
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """One process at a time decides about aliases, of those that share a local store.
 
     The lock is one of `flock` on the database's file, which SQLite does not use; it goes with the process.
     """
-    path = tracking.tracking_uri().removeprefix("sqlite:///")
+    path = tracking.tracking_uri().removeprefix("sqlite:///").partition("?")[0]
     if not os.path.isfile(path):  # a server's: who decides there looks once more before the alias is set
         yield
         return
@@ -132,11 +146,11 @@ def origin(model_id: str) -> Origin:
     with suppress(MlflowException):
         run_id = client.get_logged_model(model_id).source_run_id or ""
     if not run_id:
-        return Origin("", "", "", None, "", "", None, {})
+        return Origin("", "", "", None, "", "", "", None, {})
     try:
         run = client.get_run(run_id)
     except MlflowException:
-        return Origin(run_id, "", "", None, "", "", None, {})
+        return Origin(run_id, "", "", None, "", "", "", None, {})
     stored: dict[str, Any] = {}
     with suppress(MlflowException, OSError, ValueError):
         stored = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{tracking.SETTINGS_FILE}"))
@@ -151,13 +165,24 @@ def origin(model_id: str) -> Origin:
         settings.get("validation_fraction"),
         tags.get("regime", ""),
         tags.get("network", ""),
+        settings.get("dataset", ""),
         settings.get("epsilon"),
         run.data.metrics,
     )
 
 
-def best_of(experiment: str, metric: str) -> LoggedModel:
-    """The model of the experiment's finished training with the best `metric`. Raises `TrackingError` for none."""
+def is_loadable(one: Version) -> bool:
+    """Whether the files of a version's model are there."""
+    with suppress(MlflowException, OSError):
+        return bool(mlflow.MlflowClient().list_logged_model_artifacts(one.model_id))
+    return False
+
+
+def best_of(experiment: str, metric: str, dataset: str) -> LoggedModel:
+    """The model of the experiment's finished training on `dataset` with the best `metric`.
+
+    Raises `TrackingError` where there is none.
+    """
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(experiment)
     if found is None:
@@ -170,11 +195,15 @@ def best_of(experiment: str, metric: str) -> LoggedModel:
             f"tags.{tracking.KIND_TAG} = 'train' AND attributes.status = 'FINISHED'",
             max_results=50_000,
         )
-        if run.outputs and run.outputs.model_outputs
+        if run.outputs and run.outputs.model_outputs and run.data.params.get("dataset") == dataset
     ]
+    runs = [run for run in runs if tracking.has_its_models(run)]
     if not runs:
-        raise TrackingError(f"`experiment`: {experiment} holds no finished training; mlflow run . -e train first.")
-    having = [run for run in runs if metric in run.data.metrics]
+        raise TrackingError(
+            f"`experiment`: {experiment} holds no finished training on {dataset} whose model is there; "
+            "run `mlflow run . -e train` first, or give the `dataset` of those that it holds."
+        )
+    having = [run for run in runs if math.isfinite(run.data.metrics.get(metric, math.nan))]
     if not having:
         known = ", ".join(sorted(key for key in runs[0].data.metrics if not key.startswith("test") and "/" not in key))
         raise TrackingError(f"`metric`: no training in {experiment} has {metric!r}; they have {known}.")

@@ -5,6 +5,7 @@ Only the standard library is imported here, so that `--help` and every refusal a
 
 from __future__ import annotations
 
+import re
 import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -597,7 +598,7 @@ def _read_alias(word: str) -> None:
 
 
 def _read_model_name(word: str) -> None:
-    if not word.strip() or any(character in word for character in "/:@"):
+    if not re.fullmatch(r"\w[\w .-]{0,199}", word):
         raise ValueError
 
 
@@ -623,7 +624,10 @@ class RegisterSettings(Settings):
         maximum=1,
     )
     name: str = text(
-        "mnist-cnn", "Name of the registered model.", allowed="a name without / : @", read=_read_model_name
+        "mnist-cnn",
+        "Name of the registered model.",
+        allowed="of letters, digits, _ . - and spaces, at most 200",
+        read=_read_model_name,
     )
     attacked: int = number(
         1000,

@@ -6,14 +6,18 @@ A step that failed keeps those from being done that need it, and no other.
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mnist_cnn import processes, recipes, tracking
-from mnist_cnn.command_line import WorkStopped
+from mnist_cnn.command_line import SettingError, WorkStopped, is_of_a_store
 from mnist_cnn.settings import ENTRY_POINTS
 from mnist_cnn.tracking import TrackedRun
 
@@ -21,6 +25,9 @@ SECONDS_TO_END = 20.0
 """So long a step is waited for that was asked to end, before it is killed."""
 
 SECONDS_BETWEEN_LOOKS = 0.2
+
+TRUST = 60.0
+"""Seconds of expected work that weigh as much as what has been seen of this machine's speed."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ Outcomes = Mapping[str, Outcome]
 class Step:
     """A command. words: its settings, made from the outcomes of the steps it needs.
 
-    seconds: how long it takes on two cores, by which the time to go is told. always: it is done even if it was before,
-    since it asks for the state of things.
+    seconds: how long it takes on two cores, by which the time to go is told. leaves: files of its run without which it
+    is not up to date. always: it is done even if it was before, since it asks for the state of things.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Step:
     needs: tuple[str, ...] = ()
     seconds: float = 10.0
     always: bool = False
+    leaves: tuple[str, ...] = ()
 
 
 def do(
@@ -87,7 +95,7 @@ def do(
     ready = _Ready(run, first)
     try:
         for number, step in enumerate(steps, 1):
-            to_go = sum(each.seconds for each in steps[number - 1 :]) * (spent / expected if expected else 1.0)
+            to_go = sum(each.seconds for each in steps[number - 1 :]) * (spent + TRUST) / (expected + TRUST)
             head = f"[{number}/{len(steps)}] {step.title}"
             print(f"\n{head} · {clock(time.monotonic() - began)} gone, about {clock(to_go)} to go", flush=True)
             missing = [name for name in step.needs if not outcomes[name].is_there]
@@ -95,7 +103,12 @@ def do(
                 titles = " and ".join(outcomes[name].title for name in missing)
                 outcome = Outcome(step.name, step.title, "left out", reason=f"it needs: {titles}")
             else:
-                outcome = _do(step, outcomes, run, fresh, ready)
+                try:
+                    outcome = _do(step, outcomes, run, fresh, ready)
+                except Exception as error:
+                    if not (isinstance(error, SettingError | OSError) or is_of_a_store(error)):
+                        raise
+                    outcome = Outcome(step.name, step.title, "failed", reason=str(error).partition("\n")[0])
                 if outcome.state == "done":
                     expected, spent = expected + step.seconds, spent + outcome.seconds
             outcomes[step.name] = outcome
@@ -115,28 +128,29 @@ def do(
 def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Ready) -> Outcome:
     words = step.words(outcomes)
     argv = [f"--{name}={word}" for name, word in words.items()]
-    command = " ".join(["mlflow run . -e", step.program, *(f"-P {name}={word}" for name, word in words.items())])
+    command = " ".join(
+        ["mlflow run . -e", step.program, *(f"-P {shlex.quote(f'{name}={word}')}" for name, word in words.items())]
+    )
     recipe = recipes.recipe_of_command(ENTRY_POINTS[step.program], argv)
     if not step.always and not fresh:
         found = tracking.run_of_recipe(step.program, recipe)
-        if found is not None:
+        if found is not None and tracking.has_artifacts(found.info.run_id, step.leaves):
             return Outcome(step.name, step.title, "reused", 0.0, found.info.run_id, command)
         broken_off = tracking.interrupted_run_of_recipe(recipe)
         if broken_off is not None:
             print(f"Going on with the interrupted run {broken_off.info.run_id}.", flush=True)
             argv = [f"--resume={broken_off.info.run_id}"]
     start = time.monotonic()
-    before = set(tracking.runs_below(run.run_id))
-    code = ready.call(step.program, argv)
+    code, told = ready.call(step.program, argv)
     seconds = time.monotonic() - start
-    below = tracking.runs_below(run.run_id)
-    own = next((below[run_id] for run_id in below if run_id not in before), None)
-    run_id = own.info.run_id if own is not None else ""
+    run_id = told.get("run_id", "")
     if code == 0 and run_id:
         return Outcome(step.name, step.title, "done", seconds, run_id, command)
-    reason = own.data.tags.get(tracking.REASON_TAG, "") if own is not None else ""
-    said = reason or f"{step.program} ended with status {code}; what it said stands above"
-    return Outcome(step.name, step.title, "failed", seconds, run_id, command, said)
+    if code < 0:
+        tracking.close_stale_runs()
+    killed = f"its process was killed by {signal.Signals(-code).name}" if code < 0 else ""
+    reason = killed or told.get("reason") or f"{step.program} ended with status {code}, and said why on the terminal"
+    return Outcome(step.name, step.title, "failed", seconds, run_id, command, reason)
 
 
 class _Ready:
@@ -146,10 +160,16 @@ class _Ready:
         self._run_id = run.run_id
         self._next = first
 
-    def call(self, program: str, argv: Sequence[str]) -> int:
-        """The exit status of a command."""
+    def call(self, program: str, argv: Sequence[str]) -> tuple[int, dict[str, str]]:
+        """The exit status of a command, and what it told: its run, the reason for its end."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "told")
+            code = self._call(program, argv, {processes.TELL_VARIABLE: path, tracking.PARENT_VARIABLE: self._run_id})
+            return code, processes.told(path)
+
+    def _call(self, program: str, argv: Sequence[str], variables: Mapping[str, str]) -> int:
         process, self._next = self._next or processes.standby(), None
-        line = json.dumps([program, list(argv), {tracking.PARENT_VARIABLE: self._run_id}])
+        line = json.dumps([program, list(argv), variables])
         try:
             with tracking.deferring_interrupts() as check:
                 assert process.stdin is not None

@@ -134,6 +134,16 @@ def is_there(run_id: str) -> bool:
     return False
 
 
+def brought_back(run_id: str) -> bool:
+    """Whether a run had been deleted, and is there again now."""
+    client = mlflow.MlflowClient()
+    with suppress(MlflowException):
+        if client.get_run(run_id).info.lifecycle_stage == "deleted":
+            client.restore_run(run_id)
+            return True
+    return False
+
+
 def settings_of_trial(word: str) -> dict[str, Any]:
     """The settings of a trial of `sweep`, of `SWEEP:NUMBER` or a run's id. Raises `TrackingError`."""
     sweep, colon, number = word.rpartition(":")

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -316,6 +317,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
+        if not child:
+            processes.tell(run_id=tracked.run_id)
         if name:
             tracked.rename(name)
         status, reason = "FINISHED", ""
@@ -354,6 +357,8 @@ def _close(tracked: TrackedRun, status: str, reason: str) -> None:
             with suppress(Exception):
                 tracked.flush()
             tracked.set_tags({REASON_TAG: reason[:5000]})
+            if NOTE_TAG not in mlflow.MlflowClient().get_run(tracked.run_id).data.tags:
+                tracked.describe(f"Ended as **{status}** before its description was written: {reason[:1000]}.")
         mlflow.end_run("RUNNING" if tracked.is_shared() else status)
     except Exception as error:
         if status == "FINISHED":
@@ -391,9 +396,34 @@ def resumable(run_id: str, kind: str) -> dict[str, Any]:
 
 
 def run_of_recipe(kind: str, recipe: str) -> Run | None:
-    """The newest finished run of a kind and a recipe, in all experiments; its children have the same recipe."""
-    found = _runs_of_recipe(kind, recipe, "FINISHED")
-    return found[0] if found else None
+    """The newest finished run of a kind and a recipe, in all experiments, whose models are there still.
+
+    The runs below it have the same recipe, and other kinds.
+    """
+    return next(filter(has_its_models, _runs_of_recipe(kind, recipe, "FINISHED")), None)
+
+
+def has_artifacts(run_id: str, paths: Sequence[str]) -> bool:
+    """Whether all of these files are there."""
+    client = mlflow.MlflowClient()
+    try:
+        for path in paths:
+            found = client.list_artifacts(run_id, path.rpartition("/")[0] or None)
+            if path not in [file.path for file in found]:
+                return False
+    except (MlflowException, OSError):
+        return False
+    return True
+
+
+def has_its_models(run: Run) -> bool:
+    """Whether the files of all models that a run has logged are there."""
+    client = mlflow.MlflowClient()
+    models = run.outputs.model_outputs if run.outputs else []
+    try:
+        return all(client.list_logged_model_artifacts(model.model_id) for model in models)
+    except (MlflowException, OSError):
+        return False
 
 
 def interrupted_run_of_recipe(recipe: str) -> Run | None:
@@ -436,14 +466,19 @@ def read_arrays(run_id: str, path: str) -> dict[str, NDArray[Any]]:
     content = read_bytes(run_id, path)
     if content is None:
         return {}
-    with np.load(io.BytesIO(content)) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(io.BytesIO(content)) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        return {}
 
 
 def read_json(run_id: str, path: str) -> dict[str, Any]:
     """What `log_json` logged; empty where there is nothing."""
     content = read_bytes(run_id, path)
-    return json.loads(content) if content is not None else {}
+    with suppress(ValueError):
+        return dict(json.loads(content)) if content is not None else {}
+    return {}
 
 
 def runs_below(parent: str) -> dict[str, Run]:
@@ -569,7 +604,10 @@ def load_model(model: LoggedModel) -> keras.Model:
     """The Keras model itself. A download's progress bar is not shown."""
     import mlflow.keras
 
-    return mlflow.keras.load_model(model.uri)
+    try:
+        return mlflow.keras.load_model(model.uri)
+    except (MlflowException, OSError, ValueError) as error:
+        raise TrackingError(f"`model`: {model.uri} cannot be loaded ({_first_line(error)}).") from error
 
 
 def find_panel(name: str, dataset_digest: str) -> Panel | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from mnist_cnn import processes
 from mnist_cnn.command_line import Interrupted, SettingError, WorkStopped, is_of_a_store
 
 
@@ -24,6 +25,7 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
         refuse(program, str(error))
     except KeyboardInterrupt as error:
         print(f"\n{program}: {error or 'interrupted'}.", file=sys.stderr)
+        processes.tell(reason=str(error) or "interrupted")
         if "MLFLOW_RUN_ID" in os.environ:  # nobody has opened that run yet, so nobody has closed it
             from mnist_cnn import tracking
 
@@ -33,6 +35,7 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
         if not _is_expected(error):
             raise
         reason = str(error).partition("\n")[0]
+        processes.tell(reason=reason)
         print(f"\n{program}: {type(error).__name__}: {reason}.", file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -48,6 +51,7 @@ def _is_expected(error: Exception) -> bool:
 
 def refuse(program: str, reason: str) -> NoReturn:
     print(f"{program}: {reason}", file=sys.stderr)
+    processes.tell(reason=reason)
     if "MLFLOW_RUN_ID" in os.environ:
         from mnist_cnn import tracking
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cnn import dataset, processes
-from mnist_cnn.settings import MainSettings
+from mnist_cnn import dataset, processes, recipes
+from mnist_cnn.settings import MainSettings, SweepSettings
 from pipelines import enter
 
 if TYPE_CHECKING:
@@ -24,8 +27,8 @@ FULL: Mapping[str, Mapping[str, str]] = {
     "readable": READABLE,
     "judges": {},
     "experiments": {},
-    "sweep": {"n_trials": "16", "start": "noise"},
-    "answer": {"num_images": "20", "tuning_images": "10"},
+    "sweep": {"n_trials": "12", "start": "noise"},
+    "answer": {"num_images": "15", "tuning_images": "8"},
     "register": {},
 }
 SMOKE: Mapping[str, Mapping[str, str]] = {
@@ -35,13 +38,22 @@ SMOKE: Mapping[str, Mapping[str, str]] = {
     "experiments": {"num_images": "1", "steps": "50", "snapshot_every": "10"},
     "sweep": {"n_trials": "3", "start": "noise", "steps": "20", "snapshot_every": "10", "num_images": "1"},
     "answer": {"num_images": "2", "tuning_images": "2", "steps": "10"},
-    "register": {"name": "mnist-cnn-smoke", "attacked": "20", "num_images": "1"},
+    "register": {"attacked": "20", "num_images": "1"},
 }
-SECONDS = {
-    "full": {"train": 240, "judges": 200, "experiments": 110, "sweep": 90, "answer": 400},
-    "smoke": {},
-}
+SECONDS: Mapping[str, Mapping[str, float]] = {
+    "full": {"ordinary": 50, "readable": 480, "judges": 180, "experiments": 100, "sweep_ordinary": 75,
+             "sweep_readable": 75, "compare": 25, "answer": 300, "register": 40},
+    "smoke": {"readable": 20, "judges": 20, "experiments": 20, "answer": 30},
+}  # fmt: skip
 """What steps take on two cores; those that are not named take about ten seconds."""
+
+
+LEAVES = {
+    "answer": ("answer.json", "images.npz"),
+    "compare": ("figures/best_side_by_side.png",),
+    "experiments": ("figures/experiment_6.png",),
+}
+"""What the page reads of a step's run."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tracking.tracked_run("main", name=settings.run_name) as run:
         run.suggest_name(f"story-{settings.scale}")
         run.log_settings(settings, {})
-        run.describe("Under way; what has been done so far stands in `steps.json` and in the runs below this one.")
         print(f"Run {run.name} ({run.run_id})")
         from mnist_cnn import steps
 
@@ -65,13 +76,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.set_tags(hardware.describe(device))
         page = story.page(settings, run.run_id, outcomes)
         run.log_text(page, PAGE)
-        path = tracking.store_folder() / PAGE
-        path.write_text(page)
         run.describe(story.note(outcomes))
+        path = _write(page, tracking.store_folder() / PAGE)
+        print(f"\n{story.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}", flush=True)
         failed = [outcome.title for outcome in outcomes.values() if not outcome.is_there]
         if failed:
-            raise steps.StepsFailed(f"not all was done ({', '.join(failed)}); {path} tells the rest")
-    print(f"\n{story.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}")
+            raise steps.StepsFailed(f"not all was done: {', '.join(failed)}; the page says why, and tells the rest")
+
+
+def _write(page: str, path: Path) -> str:
+    """Write the page where the store is, whole or not at all; where it went, in words."""
+    whole = path.with_suffix(f".{os.getpid()}")
+    try:
+        whole.write_text(page, encoding="utf-8")
+        whole.replace(path)
+    except OSError as error:
+        return f"{PAGE} among the artifacts of the run ({path} cannot be written: {error.strerror})"
+    return str(path)
 
 
 def plan(settings: MainSettings) -> list[Step]:
@@ -93,7 +114,10 @@ def plan(settings: MainSettings) -> list[Step]:
         return {"ordinary": model(outcomes, "ordinary"), "readable": model(outcomes, "readable")}
 
     def sweep(name: str, outcomes: Outcomes) -> dict[str, str]:
-        return {**of("sweep"), "model": model(outcomes, name)}
+        """A sweep goes on with trials that other code has made; here that is another sweep."""
+        own = {**of("sweep"), "model": model(outcomes, name)}
+        recipe = recipes.recipe_of_command(SweepSettings, [f"--{key}={word}" for key, word in own.items()])
+        return {**own, "sweep": f"{name}-{recipe[:8]}"}
 
     networks = ("ordinary", "readable")
     without_seed = {name: word for name, word in common.items() if name != "seed"}
@@ -113,10 +137,21 @@ def plan(settings: MainSettings) -> list[Step]:
         Step("answer", "Are the images readable?", "answer",
              lambda done: {**of("answer"), "networks": ",".join(networks), **two(done)}, (*networks, "judges")),
         Step("register", "A version of the readable network", "register",
-             lambda done: {**words["register"], **without_seed, "model": model(done, "readable")},
+             lambda done: {**words["register"], **without_seed, "name": _model_name(settings),
+                           "model": model(done, "readable")},
              ("readable", "judges"), always=True),
     ]  # fmt: skip
-    return [dataclasses.replace(step, seconds=float(seconds.get(step.program, 10))) for step in made]
+    return [
+        dataclasses.replace(step, seconds=seconds.get(step.name, 10), leaves=LEAVES.get(step.program, ()))
+        for step in made
+    ]
+
+
+def _model_name(settings: MainSettings) -> str:
+    """Models of other images are other models."""
+    own = "" if settings.scale == "full" else "-smoke"
+    data = re.sub(r"[^a-z0-9]+", "-", Path(settings.dataset).stem.lower()) if settings.dataset else ""
+    return f"mnist-cnn{own}" + (f"-{data}" if data not in ("", "mnist") else "")
 
 
 def _data(settings: MainSettings) -> str:

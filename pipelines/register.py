@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mnist_cnn import dataset
+from mnist_cnn.command_line import SettingError
 from mnist_cnn.settings import PANEL_A, RegisterSettings
 from pipelines import enter, judges
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     tracking.open_store()
     if settings.experiment:
-        model = registry.best_of(settings.experiment, settings.metric)
+        model = registry.best_of(settings.experiment, settings.metric, settings.dataset)
     else:
         model = tracking.resolve_model(settings.model)
     origin = registry.origin(model.model_id)
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if origin.digest and origin.digest != images.digest:
         raise tracking.TrackingError(
             f"`dataset`: the model of the run {origin.run_id} learned from other images (digest {origin.digest}, "
-            f"{settings.dataset} has {images.digest}); give its own, and a `name` of its own."
+            f"{settings.dataset} has {images.digest}); give its own and another name: -P dataset={origin.dataset} "
+            "-P name=..., or another `model`."
         )
     from mnist_cnn import hardware
 
@@ -73,17 +75,18 @@ def _register(
             champion = registry.holder(settings.name, "champion")
             decision = _decide(settings, network, model, origin, champion, images)
             print(decision.sentence, flush=True)
+            made = None
+            if not settings.dry_run:
+                version, is_new = registry.register(settings.name, model, origin.run_id)
+                made = (version, is_new)
+                _describe(version, origin, images, decision, {})
+                registry.point(version, "challenger")
             now = registry.holder(settings.name, "champion")
             if (now and now.number) == (champion and champion.number):
                 break
             print("Another champion was made meanwhile: once more, against that one.", flush=True)
-        made = None
-        if not settings.dry_run:
-            version, is_new = registry.register(settings.name, model, origin.run_id)
-            registry.point(version, "challenger")
-            if decision.promoted and not decision.is_champion:
-                registry.point(version, "champion")
-            made = (version, is_new)
+        if made is not None and decision.promoted and not decision.is_champion:
+            registry.point(made[0], "champion")
     print(notes.of_decision(settings, decision, made), flush=True)
     run.log_metrics(decision.metrics())
     run.set_tags({"decision": decision.word})
@@ -91,11 +94,26 @@ def _register(
     # Decided: from here on nothing is, and the test images may be opened.
     measured = _measure(settings, run, network, model, origin, images)
     if made is not None:
-        version = made[0]
-        tags = notes.version_tags(origin, images.digest, decision, measured)
-        registry.describe(version, tags, notes.of_version(origin, decision, measured))
-        run.set_tags({"version": str(version.number)})
+        _describe(made[0], origin, images, decision, measured)
+        run.set_tags({"version": str(made[0].number)})
     run.describe(notes.of_registration(settings, decision, made, measured))
+
+
+def _describe(
+    version: Version,
+    origin: Origin,
+    images: dataset.LabelledImages,
+    decision: Decision,
+    measured: dict[str, float],
+) -> None:
+    """What stands on a version; how a champion became it stays there when it is registered once more."""
+    from mnist_cnn import notes, registry
+
+    tags = notes.version_tags(origin, images.digest, decision, measured)
+    if decision.is_champion:
+        registry.describe(version, {name: word for name, word in tags.items() if name != "decision"}, "")
+    else:
+        registry.describe(version, tags, notes.of_version(origin, decision, measured))
 
 
 def _decide(
@@ -107,32 +125,36 @@ def _decide(
     images: dataset.LabelledImages,
 ) -> Decision:
     """On the validation images that neither the model nor the champion learned from."""
-    from mnist_cnn import evaluation, gate, registry, tracking
+    from mnist_cnn import evaluation, gate, networks, registry, tracking
 
     fractions = [origin.validation_fraction]
     if champion is not None:
-        kept = champion.tags.get(registry.DIGEST_TAG, images.digest)
+        its_origin = registry.origin(champion.model_id)
+        kept = champion.tags.get(registry.DIGEST_TAG) or its_origin.digest or images.digest
         if kept != images.digest:
             raise tracking.TrackingError(
                 f"`dataset`: the champion of {settings.name}, version {champion.number}, was judged on other images "
                 f"(digest {kept}, {settings.dataset} has {images.digest}); give those, or another `name`."
             )
-        fractions.append(registry.origin(champion.model_id).validation_fraction)
+        fractions.append(its_origin.validation_fraction)
     fraction = min(VALIDATION_FRACTION if each is None else each for each in fractions)
     held_out = dataset.split(images, fraction).validation
     ours = evaluation.evaluate(network, held_out).hits
+    number = champion.number if champion else None
+    own = registry.of_model(settings.name, model.model_id)
+    if own is not None and own.number != number and registry.ROLLED_BACK_TAG in own.tags:
+        way = f"mlflow run . -e register -P name={settings.name} -P alias=champion -P version={own.number}"
+        return gate.decide(ours, number, None, settings.margin, f"It was rolled back by hand ({way} brings it back)")
     if champion is None or champion.model_id == model.model_id:
-        return gate.decide(ours, champion.number if champion else None, None, settings.margin)
+        return gate.decide(ours, number, None, settings.margin)
     try:
-        theirs = evaluation.evaluate(
-            tracking.load_model(tracking.LoggedModel(champion.model_id, champion.uri)), held_out
-        ).hits
-    except Exception as error:  # each flavour and store raises errors of its own
-        raise tracking.TrackingError(
-            f"the champion of {settings.name}, version {champion.number}, cannot be loaded ({error}); "
-            f"point the alias to another: mlflow run . -e register -P alias=champion -P version=N."
-        ) from error
-    return gate.decide(ours, champion.number, theirs, settings.margin)
+        theirs = tracking.load_model(tracking.LoggedModel(champion.model_id, champion.uri))
+        networks.refuse_misfit(theirs, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
+    except (SettingError, ImportError) as error:
+        reason = f"The champion, version {number}, cannot be used ({error}), so nothing can be compared with it"
+        way = "; -P alias=champion -P version=N makes another the champion by hand"
+        return gate.decide(ours, number, None, settings.margin, reason + way)
+    return gate.decide(ours, number, evaluation.evaluate(theirs, held_out).hits, settings.margin)
 
 
 def _measure(
@@ -179,12 +201,18 @@ def _move(settings: RegisterSettings) -> None:
 
     tracking.open_store()
     version = registry.version(settings.name, settings.version)
+    if not registry.is_loadable(version):
+        raise tracking.TrackingError(
+            f"`version`: the files of {version.uri} are not there ({version.source}); give one that can be loaded."
+        )
     with tracking.tracked_run("register", name=settings.run_name) as run, registry.alone():
         run.suggest_name(f"{settings.alias}-is-version-{settings.version}")
         run.log_settings(settings, {"model_id": version.model_id})
         before = registry.holder(settings.name, settings.alias)
         if not settings.dry_run:
             registry.point(version, settings.alias)
+            if settings.alias == "champion":
+                registry.note_rollback(version, before)
         told = notes.of_move(settings, version, before)
         run.set_tags({"decision": "moved by hand", "version": str(version.number)})
         run.describe(told)

@@ -148,6 +148,8 @@ def _parent_of(one: Study) -> str:
     if not known:
         found = sweep_runs.sweep_run(one.name)
         return found.info.run_id if found else ""
+    if sweep_runs.brought_back(known):
+        print(f"The run {known} of {one.name} had been deleted: it is brought back, and gone on with.", flush=True)
     if not sweep_runs.is_there(known):
         raise tracking.TrackingError(
             f"`sweep`: the run {known} of {one.name} is not in {tracking.tracking_uri()}; give the tracking store it "

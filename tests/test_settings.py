@@ -96,7 +96,7 @@ REFUSED = [
     ("register", "experiment", [""]),
     ("register", "metric", ["", "test_accuracy"]),
     ("register", "margin", [*NUMBER, "1.1"]),
-    ("register", "name", ["", "a/b", "models:/x", "a@b"]),
+    ("register", "name", ["", "a/b", "models:/x", "a@b", "it's"]),
     ("register", "attacked", ["", "-1", "2.5"]),
     ("register", "num_images", ["", "-1", "2.5", "10001"]),
     ("register", "dataset", [""]),

@@ -44,6 +44,10 @@ class Process:
         tags[tracking.RECIPE_TAG] = recipes.recipe_of_command(ENTRY_POINTS[program], argv)
         tags[tracking.REASON_TAG] = "" if self.returncode == 0 else "Broken: the disk is full"
         run = client.create_run("0", tags=tags)
+        with open(variables[processes.TELL_VARIABLE], "a") as file:
+            file.write(json.dumps({"run_id": run.info.run_id}) + "\n" * (self.returncode == 0))
+            if self.returncode:
+                file.write("\n" + json.dumps({"reason": tags[tracking.REASON_TAG]}) + "\n")
         client.set_terminated(run.info.run_id, status)
 
     def poll(self) -> int | None:
@@ -151,9 +155,35 @@ def test_a_failure_costs_only_what_needs_it(bench: Bench, capsys: pytest.Capture
 
 
 def test_a_process_that_made_no_run_has_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "runs_below", lambda run_id: {})
+    monkeypatch.setattr(processes, "told", lambda path: {})
     outcome = do(step("one", 1))["one"]
-    assert outcome.state == "failed" and outcome.reason == "train ended with status 0; what it said stands above"
+    assert outcome.state == "failed"
+    assert outcome.reason == "train ended with status 0, and said why on the terminal"
+
+
+def test_a_killed_process_is_said_to_be(bench: Bench) -> None:
+    bench.codes["1"] = -9
+    assert do(step("one", 1))["one"].reason == "its process was killed by SIGKILL"
+
+
+def test_a_store_that_fails_costs_only_the_step(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(outcomes: Outcomes) -> dict[str, str]:
+        raise mlflow.MlflowException("the network is gone\nand more")
+
+    bad = Step("bad", "Bad", "train", broken)
+    outcomes = do(bad, step("one", 1))
+    assert [one.state for one in outcomes.values()] == ["failed", "done"]
+    assert outcomes["bad"].reason == "the network is gone"
+
+
+def test_a_run_that_has_lost_what_the_page_reads_is_not_up_to_date(bench: Bench) -> None:
+    import dataclasses
+
+    reads = dataclasses.replace(step("one", 1), leaves=("figures/some.png",))
+    first = do(reads)["one"]
+    assert do(reads)["one"].state == "done"
+    mlflow.MlflowClient().log_text(do(reads)["one"].run_id, "x", "figures/some.png")
+    assert do(reads)["one"].state == "reused" and first.state == "done"
 
 
 def test_an_interrupted_training_is_gone_on_with(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
