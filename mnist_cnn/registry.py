@@ -171,13 +171,6 @@ def origin(model_id: str) -> Origin:
     )
 
 
-def is_loadable(one: Version) -> bool:
-    """Whether the files of a version's model are there."""
-    with suppress(MlflowException, OSError):
-        return bool(mlflow.MlflowClient().list_logged_model_artifacts(one.model_id))
-    return False
-
-
 def best_of(experiment: str, metric: str, dataset: str) -> LoggedModel:
     """The model of the experiment's finished training on `dataset` with the best `metric`.
 

@@ -161,9 +161,9 @@ def _cells(values: Mapping[str, Any]) -> str:
 def _training(outcomes: Outcomes) -> str:
     parts = []
     rows = []
-    for one in reference.EPOCHS:
-        test = _test(reference.TEST_ACCURACY) if one[0] == len(reference.EPOCHS) else ""
-        rows.append(("", [cell("the reference report"), *map(cell, one), cell(test)]))
+    for reported in reference.EPOCHS:
+        test = _test(reference.TEST_ACCURACY) if reported[0] == len(reference.EPOCHS) else ""
+        rows.append(("", [cell("the reference report"), *map(cell, reported), cell(test)]))
     for name in ("ordinary", "readable"):
         if not outcomes[name].is_there:
             continue

@@ -417,13 +417,17 @@ def has_artifacts(run_id: str, paths: Sequence[str]) -> bool:
 
 
 def has_its_models(run: Run) -> bool:
-    """Whether the files of all models that a run has logged are there."""
+    """Whether all models that a run has logged are there, with their files."""
+    return all(is_model_there(model.model_id) for model in (run.outputs.model_outputs if run.outputs else []))
+
+
+def is_model_there(model_id: str) -> bool:
+    """Whether a logged model has not been deleted, and has files."""
     client = mlflow.MlflowClient()
-    models = run.outputs.model_outputs if run.outputs else []
-    try:
-        return all(client.list_logged_model_artifacts(model.model_id) for model in models)
-    except (MlflowException, OSError):
-        return False
+    with suppress(MlflowException, OSError):
+        client.get_logged_model(model_id)  # raises for one that was deleted
+        return bool(client.list_logged_model_artifacts(model_id))
+    return False
 
 
 def interrupted_run_of_recipe(recipe: str) -> Run | None:

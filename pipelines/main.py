@@ -28,7 +28,7 @@ FULL: Mapping[str, Mapping[str, str]] = {
     "judges": {},
     "experiments": {},
     "sweep": {"n_trials": "12", "start": "noise"},
-    "answer": {"num_images": "15", "tuning_images": "8"},
+    "answer": {"num_images": "12", "tuning_images": "6"},
     "register": {},
 }
 SMOKE: Mapping[str, Mapping[str, str]] = {

@@ -201,7 +201,7 @@ def _move(settings: RegisterSettings) -> None:
 
     tracking.open_store()
     version = registry.version(settings.name, settings.version)
-    if not registry.is_loadable(version):
+    if not tracking.is_model_there(version.model_id):
         raise tracking.TrackingError(
             f"`version`: the files of {version.uri} are not there ({version.source}); give one that can be loaded."
         )
