@@ -31,26 +31,24 @@ from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been start
 from mnist_cnn.input_optimization.ascent import ascend  # noqa: E402
 from mnist_cnn.progress import AscentProgress  # noqa: E402
 
-COUNT = 10
 network = tracking.load_model(model)
-fives = data.validation.images[data.validation.labels == 5][:COUNT]  # none of them trained the network
-noise = np.random.default_rng(7).random((COUNT, 28, 28, 1), np.float32)
+fives = data.validation.images[data.validation.labels == 5][:10]  # none of them trained the network
+count = len(fives)
+noise = np.random.default_rng(7).random((count, 28, 28, 1), np.float32)
 
 # One call searches all: an image's start, target and seed are its own.
 starts = np.concatenate([noise, fives])
-targets = np.eye(10, dtype=np.float32)[[7] * COUNT + [9] * COUNT]
-settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * COUNT), **answer.READABLE)
+targets = np.eye(10, dtype=np.float32)[[7] * count + [9] * count]
+settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * count), **answer.READABLE)
 result = ascend(network, starts, targets, settings, on_progress=AscentProgress())
 
 real = scorecard.RealDigits.of(data.train, data.validation)
 card = scorecard.score(result.final, targets, panel.opinions(result.final), real)
-for words, part in (("a 7 from noise", slice(0, COUNT)), ("a 5 turned into a 9", slice(COUNT, None))):
+for words, part in (("a 7 from noise", slice(0, count)), ("a 5 turned into a 9", slice(count, None))):
     sure = result.target_probabilities[-1, part].mean()
     print(f"{words}: {card.recognised[part].mean():.0%} recognised, to the network {sure:.3f} sure")
 
-rows = [*result.snapshots[:, :COUNT], *result.snapshots[:, COUNT:]]  # start to end, and once more
+rows = [*result.snapshots[:, :count], *result.snapshots[:, count:]]  # start to end, and once more
 sheet = np.concatenate([np.concatenate(list(row[..., 0]), axis=1) for row in rows])
-Image.fromarray(np.round(255 * sheet).astype(np.uint8)).resize((1120, 1120), Image.Resampling.NEAREST).save(
-    "gallery.png"
-)
+Image.fromarray(np.round(255 * sheet).astype(np.uint8)).resize((112 * count, 1120), 0).save("gallery.png")
 print("gallery.png: above from noise to 7, below from 5 to 9, a column for each search")

@@ -262,7 +262,12 @@ def _sweeps(outcomes: Outcomes) -> str:
                 ])
                 for trial in sorted(record.trials, key=lambda one: -one.values[0] if one.state == "complete" else 1)
             ]  # fmt: skip
-            heads = ["trial", "last images", record.goals[0], *(word.replace("_", " ") for word in SHOWN)]
+            heads = [
+                "trial",
+                "last images",
+                record.goals[0],
+                *(word.removesuffix("_weight").replace("_", " ") for word in SHOWN),
+            ]
             parts.append(f"<h3>{outcomes[name].title}</h3>{pages.table(heads, rows[:MOST_TRIALS])}")
     return "".join(parts)
 

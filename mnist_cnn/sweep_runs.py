@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn import processes
 from mnist_cnn.settings import OptimizeSettings, sign
-from mnist_cnn.tracking import KIND_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError, read_arrays
+from mnist_cnn.tracking import KIND_TAG, NOTE_TAG, PROCESS_TAG, REASON_TAG, TrackedRun, TrackingError, read_arrays
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
 """Name of the sweep; the trial's number; how it ended; what the goals came to, as JSON."""
@@ -33,6 +33,15 @@ GOALS_TAG, OF_TAG = "goals", "sweep_of"
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "lost": "KILLED"}
 IMAGES_FILE = "images.npz"
+
+
+ABOUT_TRIAL = """\
+Trial {number} of the sweep `{sweep}`: its settings are the parameters, its numbers step by step the metrics;
+the tags `state` and `reason` say how it ended.
+
+**What to look at**: `film_strip.png`, the way of its images, where it has some; the sweep's own run above, whose
+`sweep.html` shows all trials; select several and press *Compare*.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ def start_trial(parent: str, sweep: str, number: int, words: Mapping[str, str]) 
         SWEEP_TAG: sweep,
         TRIAL_TAG: str(number),
         STATE_TAG: "running",
+        NOTE_TAG: ABOUT_TRIAL.format(number=number, sweep=sweep),
     }
     run = TrialRun(client.create_run(_experiment_of(parent), tags=tags, run_name=f"trial {number}"))
     client.log_batch(run.run_id, params=[Param(name, word) for name, word in words.items() if word != ""])
