@@ -20,12 +20,12 @@ uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.a
 try:  # refused in words where something is not there
     model = tracking.resolve_model(uri)
     data = dataset.split(dataset.load_train(source))
+    hardware.start_tensorflow()
     panel = tracking.find_panel(PANEL_A, data.train.digest)
 except SettingError as error:
     sys.exit(str(error))
 if panel is None:
     sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
-hardware.start_tensorflow()
 
 from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been started quietly)
 from mnist_cnn.input_optimization.ascent import ascend  # noqa: E402
