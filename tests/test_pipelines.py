@@ -302,7 +302,7 @@ def test_evaluate_takes_registered_versions_aliases_and_the_newest(client, finis
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("m-123", "must be of the form runs:/RUN_ID/model.*got 'm-123'"),
+        ("m-123", "must be the id of a run, or of the form runs:/RUN_ID/model.*got 'm-123'"),
         ("models:/m-123", "there is no models:/m-123"),
         ("models:/nobody@champion", "there is no models:/nobody@champion"),
         ("models:/nobody/1", "there is no models:/nobody/1"),
