@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn import gate, registry, tracking
+from mnist_cnn import registry, tracking
 from mnist_cnn.command_line import SettingError
-from mnist_cnn.comparison import Share
-from mnist_cnn.settings import RegisterSettings
 from pipelines import register, train
+
+pytestmark = pytest.mark.slow
 
 SMALL = ("--attacked", "0", "--num_images", "0")
 NAME = "mnist-cnn"
@@ -137,7 +137,6 @@ def test_a_dry_run_decides_and_changes_nothing(
     assert run.data.tags["decision"] == "promoted" and aliases(shelf) == {"champion": 1, "challenger": 1}
 
 
-@pytest.mark.slow
 def test_a_version_says_where_it_is_from_and_what_it_can(shelf, trained, small_dataset: Path) -> None:
     register.main(
         ["--model", trained["good"], "--dataset", str(small_dataset), "--attacked", "20", "--num_images", "2"]
@@ -228,7 +227,6 @@ def _register(folder: Path, data: Path, run_id: str, barrier) -> None:
     register.main(["--model", run_id, "--dataset", str(data), *SMALL])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("names", [("good", "good"), ("good", "twin"), ("bad", "good")])
 def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
     names: tuple[str, str], shelf, store: Path, trained, small_dataset: Path
@@ -296,35 +294,6 @@ def test_a_champion_made_meanwhile_is_compared_with_as_well(
     run = call(trained["bad"], small_dataset)
     assert "once more, against that one" in capsys.readouterr().out
     assert run.data.tags["decision"] == "not promoted" and aliases(shelf)["champion"] == 2
-
-
-def test_the_gate_respects_the_interval() -> None:
-    def decided(both: int, only_ours: int, only_theirs: int, margin: float = 0.005) -> gate.Decision:
-        total = 6000
-        counts = (both, only_ours, only_theirs, total - both - only_ours - only_theirs)
-        return gate.decide(
-            np.repeat([True, True, False, False], counts), 3, np.repeat([True, False, True, False], counts), margin
-        )
-
-    alike = decided(5900, 30, 30)
-    assert alike.promoted and "The whole interval is above -0.50" in alike.sentence
-    slightly_worse = decided(5900, 30, 40)  # by 0.17 points, and surely by less than 0.5
-    assert slightly_worse.promoted and slightly_worse.difference.difference < -0.0016
-    unsure = decided(5880, 30, 55)  # by 0.42 points: not more than the margin, but the interval reaches beyond
-    assert not unsure.promoted and "it may be worse than is allowed" in unsure.sentence
-    assert not decided(5880, 30, 65).promoted and "That is at or below -0.50" in decided(5880, 30, 65).sentence
-    assert "it is worse" in decided(5500, 10, 300).sentence
-    assert decided(5500, 10, 300, margin=0.1).promoted
-    few = gate.decide(np.ones(50, bool), 1, np.ones(50, bool), 0.005)
-    assert not few.promoted  # fifty images cannot tell half a percent
-    first = gate.decide(np.array([True, False]), None, None, 0.005)
-    assert first.promoted and first.word == "the first champion" and isinstance(first.accuracy, Share)
-
-
-def test_the_settings_name_what_goes_together() -> None:
-    assert RegisterSettings(alias="champion", version=2).version == 2
-    with pytest.raises(SettingError, match="-P alias=champion -P version=3"):
-        RegisterSettings(version=2)
 
 
 def test_a_run_whose_model_was_deleted_is_not_up_to_date(client, trained) -> None:

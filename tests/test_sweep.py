@@ -286,12 +286,19 @@ def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) ->
     assert {"merit", "kernel_distance", "recognised_rate_low"} <= set(children[0].data.metrics)
 
 
-def test_a_sweep_of_another_store_is_refused(client, words, tmp_path, monkeypatch) -> None:
+def test_a_sweep_whose_run_was_deleted_is_gone_on_with_and_one_of_another_store_is_refused(
+    client, words, monkeypatch, capsys
+) -> None:
     sweep.main([*words, "--sweep=here", "--n_trials=1"])
     parent, _ = runs_of(client, "here")
     client.delete_run(parent.info.run_id)
+    sweep.main([*words, "--sweep=here", "--n_trials=2"])
+    assert f"The run {parent.info.run_id} of here had been deleted: it is brought back" in capsys.readouterr().out
+    again, children, _ = agree(client, "here")
+    assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED" and len(children) == 2
+    monkeypatch.setattr(sweep_runs, "is_there", lambda run_id: False)
     with pytest.raises(tracking.TrackingError, match="the run .* of here is not in"):
-        sweep.main([*words, "--sweep=here", "--n_trials=2"])
+        sweep.main([*words, "--sweep=here", "--n_trials=3"])
 
 
 @pytest.mark.slow
