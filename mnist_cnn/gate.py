@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +36,15 @@ class Origin:
     dataset: the word it was given for them. epsilon: radius within which its run attacked it. metrics: of its run.
     """
 
-    run_id: str
-    commit: str
-    digest: str
-    validation_fraction: float | None
-    regime: str
-    network: str
-    dataset: str
-    epsilon: float | None
-    metrics: Mapping[str, float]
+    run_id: str = ""
+    commit: str = ""
+    digest: str = ""
+    validation_fraction: float | None = None
+    regime: str = ""
+    network: str = ""
+    dataset: str = ""
+    epsilon: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -337,7 +337,8 @@ def of_decision(settings: RegisterSettings, decision: Decision, made: tuple[Vers
         f"Aliases  challenger: version {version.number}",
     ]
     if decision.is_champion or not decision.promoted:
-        lines.append(f"         champion: version {decision.champion}, as before")
+        before = "none" if decision.champion is None else f"version {decision.champion}"
+        lines.append(f"         champion: {before}, as before")
     else:
         before = f" (was version {decision.champion})" if decision.champion is not None else ""
         lines.append(f"         champion: version {version.number}{before}")

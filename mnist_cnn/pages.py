@@ -125,6 +125,14 @@ def cell(value: Any) -> str:
     return f'<td class="text">{html.escape(str(value if value is not None else ""))}</td>'
 
 
+def number_or_word(word: str) -> float | str:
+    """A setting's word, as a number where it is one, so that a table can sort by it."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
 def long_cell(text: str) -> str:
     """A text that may take several lines."""
     return f'<td class="text long">{html.escape(text)}</td>'

@@ -87,12 +87,11 @@ def tell(**words: str) -> None:
 
 
 def told(path: str) -> dict[str, str]:
-    """What has been told in a file; of several the first run and the last reason."""
+    """What has been told in a file, the last of each."""
     words: dict[str, str] = {}
     with suppress(OSError), open(path, encoding="utf-8") as file:
         for line in file:
-            one = json.loads(line)
-            words = {**words, **one, **({"run_id": words["run_id"]} if "run_id" in words else {})}
+            words |= json.loads(line)
     return words
 
 

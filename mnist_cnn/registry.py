@@ -6,12 +6,10 @@ An alias is one pointer, which is overwritten and never taken away: there is alw
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -142,32 +140,23 @@ def alone() -> Iterator[None]:
 def origin(model_id: str) -> Origin:
     """How a logged model was made, from its run and what that logged."""
     client = mlflow.MlflowClient()
-    run_id = ""
-    with suppress(MlflowException):
-        run_id = client.get_logged_model(model_id).source_run_id or ""
-    if not run_id:
-        return Origin("", "", "", None, "", "", "", None, {})
     try:
-        run = client.get_run(run_id)
+        model = client.get_logged_model(model_id)
+        run = client.get_run(model.source_run_id)
     except MlflowException:
-        return Origin(run_id, "", "", None, "", "", "", None, {})
-    stored: dict[str, Any] = {}
-    with suppress(MlflowException, OSError, ValueError):
-        stored = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{tracking.SETTINGS_FILE}"))
+        return Origin()
+    stored = tracking.read_json(run.info.run_id, tracking.SETTINGS_FILE)
     settings = stored.get("settings", {})
-    tags = {}
-    with suppress(MlflowException):
-        tags = client.get_logged_model(model_id).tags
     return Origin(
-        run_id,
-        run.data.tags.get("mlflow.source.git.commit", ""),
-        stored.get("digest", ""),
-        settings.get("validation_fraction"),
-        tags.get("regime", ""),
-        tags.get("network", ""),
-        settings.get("dataset", ""),
-        settings.get("epsilon"),
-        run.data.metrics,
+        run_id=run.info.run_id,
+        commit=run.data.tags.get("mlflow.source.git.commit", ""),
+        digest=stored.get("digest", ""),
+        validation_fraction=settings.get("validation_fraction"),
+        regime=model.tags.get("regime", ""),
+        network=model.tags.get("network", ""),
+        dataset=settings.get("dataset", ""),
+        epsilon=settings.get("epsilon"),
+        metrics=run.data.metrics,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnist_cnn.comparison import Difference, Share
-from mnist_cnn.pages import cell, document, images_cell, picture_uri, short, table
+from mnist_cnn.pages import cell, chart, document, images_cell, number_or_word, short, table
 from mnist_cnn.settings import sign
 from mnist_cnn.study import REASON, RUN_ID, Study, state_of, values_of
 from mnist_cnn.trials import ImagesOf
@@ -135,15 +135,9 @@ def figures(charts: Mapping[str, bytes]) -> list[str]:
     """Each picture within the page, with what it shows."""
 
     def caption(name: str) -> str:
-        return html.escape(
-            next((text for start, text in CAPTIONS.items() if name.startswith(start)), name.replace("_", " "))
-        )
+        return next((text for start, text in CAPTIONS.items() if name.startswith(start)), name.replace("_", " "))
 
-    return [
-        f'<figure><img class="chart" alt="{html.escape(name)}" src="{picture_uri(picture)}">'
-        f"<figcaption>{caption(name)}</figcaption></figure>"
-        for name, picture in charts.items()
-    ]
+    return [chart(picture, name, caption(name)) for name, picture in charts.items()]
 
 
 def _trials(one: Study, images_of: ImagesOf) -> str:
@@ -197,7 +191,7 @@ def comparison_columns(compared: Sequence[Compared]) -> dict[str, list[Any]]:
     for name in SHOWN_SETTINGS:
         words = [record.best.settings.get(name, "") for record in records]
         if any(words):
-            columns[name] = [_number_or_word(word) for word in words]
+            columns[name] = [number_or_word(word) for word in words]
     columns["run_id"] = [record.run_id for record in records]
     return columns
 
@@ -264,10 +258,3 @@ def comparison_page(
 def _bold(line: str) -> str:
     first, mark, rest = html.escape(line).partition("**")
     return f"{first}<b>{rest.removesuffix('**')}</b>" if mark else first
-
-
-def _number_or_word(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        return word

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnist_cnn import answer, figures, pages, reference, registry, steps, sweep_runs, tracking
 from mnist_cnn.input_optimization.experiments import EXPERIMENTS
 from mnist_cnn.pages import cell
-from mnist_cnn.settings import MainSettings
+from mnist_cnn.settings import STARTS, MainSettings
 from mnist_cnn.steps import Outcome, Outcomes
 from mnist_cnn.training import EpochResult
 
@@ -145,11 +145,10 @@ def _rate(one: Mapping[str, Any]) -> str:
 
 
 def _cells(values: Mapping[str, Any]) -> str:
-    starts = ("noise", "noisy_digit", "digit")
     found = {(one["network"], one["regularisation"], one["start"]): one for one in values["cells"]}
     rows = []
     for network, column in dict.fromkeys((one["network"], one["regularisation"]) for one in values["cells"]):
-        cards = [found[network, column, start] for start in starts]
+        cards = [found[network, column, start] for start in STARTS]
         best = network == "readable" and column == BEST
         cells = [cell(network), pages.long_cell(answer.described(cards[0]["changes"]))]
         cells += [f'<td data-value="{one["recognised_rate"]}">{_rate(one)}</td>' for one in cards]
@@ -258,7 +257,7 @@ def _sweeps(outcomes: Outcomes) -> str:
                     cell(trial.number),
                     pages.images_cell(sweep_runs.images_of(trial.run_id).get("finals")),
                     cell(trial.values[0] if trial.state == "complete" else trial.state),
-                    *(cell(_number(trial.settings.get(setting, ""))) for setting in SHOWN),
+                    *(cell(pages.number_or_word(trial.settings.get(setting, ""))) for setting in SHOWN),
                 ])
                 for trial in sorted(record.trials, key=lambda one: -one.values[0] if one.state == "complete" else 1)
             ]  # fmt: skip
@@ -274,13 +273,6 @@ def _sweeps(outcomes: Outcomes) -> str:
 
 SHOWN = ("l2_weight", "tv_weight", "smoothness_weight", "border_weight", "temperature", "learning_rate")
 MOST_TRIALS = 8
-
-
-def _number(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        return word
 
 
 def _percent(share: float | None) -> str:

@@ -324,8 +324,8 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
         status, reason = "FINISHED", ""
         try:
             tracked.set_tags(_commit())
-            _describe_experiment(run.info.experiment_id)
             if not child:
+                _describe_experiment(run.info.experiment_id)
                 close_stale_runs()
             yield tracked
             processes.check_signals()

@@ -110,9 +110,6 @@ def plan(settings: MainSettings) -> list[Step]:
     def model(outcomes: Outcomes, name: str) -> str:
         return f"models:/{tracking.model_of_run(outcomes[name].run_id)}"
 
-    def two(outcomes: Outcomes) -> dict[str, str]:
-        return {"ordinary": model(outcomes, "ordinary"), "readable": model(outcomes, "readable")}
-
     def sweep(name: str, outcomes: Outcomes) -> dict[str, str]:
         """A sweep goes on with trials that other code has made; here that is another sweep."""
         own = {**of("sweep"), "model": model(outcomes, name)}
@@ -135,7 +132,8 @@ def plan(settings: MainSettings) -> list[Step]:
              lambda done: {"sweeps": ",".join(done[f"sweep_{name}"].run_id for name in networks), **without_seed},
              ("sweep_ordinary", "sweep_readable")),
         Step("answer", "Are the images readable?", "answer",
-             lambda done: {**of("answer"), "networks": ",".join(networks), **two(done)}, (*networks, "judges")),
+             lambda done: {**of("answer"), "networks": ",".join(networks),
+                           **{name: model(done, name) for name in networks}}, (*networks, "judges")),
         Step("register", "A version of the readable network", "register",
              lambda done: {**words["register"], **without_seed, "name": _model_name(settings),
                            "model": model(done, "readable")},

@@ -156,6 +156,13 @@ def browser_page() -> Iterator[Page]:
             browser.close()
 
 
+def width_of_shown_artifact(page: Page) -> int:
+    """Pixels of the picture that the artifact viewer shows."""
+    image = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
+    image.wait_for(timeout=60_000)
+    return int(image.evaluate("picture => picture.naturalWidth"))
+
+
 def pictures_folder(otherwise: Path) -> Path:
     """Where screenshots are kept for a person to look at: the folder that SCREENSHOTS names."""
     return Path(os.environ.get("SCREENSHOTS", otherwise))

@@ -14,7 +14,17 @@ from typing import Any
 import mlflow
 import psutil
 import pytest
-from commands import browser_page, client_of, mlflow_run, pictures_folder, run, serving, start, wait_for
+from commands import (
+    browser_page,
+    client_of,
+    mlflow_run,
+    pictures_folder,
+    run,
+    serving,
+    start,
+    wait_for,
+    width_of_shown_artifact,
+)
 from conftest import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -292,9 +302,7 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/artifacts")
         page.get_by_text("figures").first.click(timeout=60_000)
         page.get_by_text("learning_curves.png").first.click(timeout=60_000)
-        image = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
-        image.wait_for(timeout=60_000)
-        assert image.evaluate("picture => picture.naturalWidth") > 500
+        assert width_of_shown_artifact(page) > 500
         page.screenshot(path=pictures / "artifacts.png")
         page.goto(f"{address}/#/experiments/0/runs/{searched.info.run_id}/model-metrics")
         # The timeline: a picture, and below it a slider over the steps.

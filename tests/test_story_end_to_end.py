@@ -14,7 +14,17 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from commands import browser_page, client_of, environment, mlflow_run, pictures_folder, run, serving, wait_for
+from commands import (
+    browser_page,
+    client_of,
+    environment,
+    mlflow_run,
+    pictures_folder,
+    run,
+    serving,
+    wait_for,
+    width_of_shown_artifact,
+)
 from conftest import PROJECT
 from PIL import Image
 
@@ -203,9 +213,7 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
             ("figures/experiment_4.png", experiments.info.run_id),
         ):
             page.goto(f"{address}/#/experiments/0/runs/{run_id}/artifacts/{path}")
-            image = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
-            image.wait_for(timeout=60_000)
-            assert image.evaluate("picture => picture.naturalWidth") > 100, path
+            assert width_of_shown_artifact(page) > 100, path
         page.screenshot(path=pictures / "story_strip.png")
         page.goto(f"{address}/#/models/mnist-cnn-smoke")
         for text in ("champion", "challenger", "Version 1"):
