@@ -195,8 +195,8 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
     with serving(home, "ui") as address, browser_page() as page:
         page.goto(f"{address}/#/experiments/0/runs")
         # The tree: the steps stand below the run of the whole.
-        whole = page.get_by_text("story-smoke").first
-        whole.wait_for(timeout=60_000)
+        page.get_by_text("story-smoke").first.wait_for(timeout=60_000)
+        whole = page.get_by_text("story-smoke").last  # the first call, which did all steps: the newest stand on top
         whole.locator("xpath=ancestor::*[@role='gridcell'][1]").locator("button").first.click(timeout=60_000)
         for text in ("train-smooth-readable", "experiments", "register-mnist-cnn-smoke"):
             page.get_by_text(text).first.wait_for(timeout=60_000)
