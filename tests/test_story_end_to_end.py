@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
 from commands import (
     browser_page,
@@ -22,6 +26,7 @@ from commands import (
     pictures_folder,
     run,
     serving,
+    start,
     wait_for,
     width_of_shown_artifact,
 )
@@ -103,6 +108,53 @@ def test_a_second_call_does_again_only_what_asks_the_registry(home: Path) -> Non
     made = [one for one in client_of(home).search_runs(["0"]) if one.info.run_id not in runs]
     assert sorted(one.data.tags["kind"] for one in made) == ["main", "register"]
     assert len(client_of(home).search_model_versions("name = 'mnist-cnn-smoke'")) == 1
+
+
+def in_the_middle(process: subprocess.Popen[str], home: Path) -> tuple[psutil.Process, list[psutil.Process]]:
+    """The process of the whole, and those below it, once the answer is being made."""
+    wait_for(lambda: client_of(home).search_runs(["0"], "tags.kind = 'answer' AND attributes.status = 'RUNNING'"))
+    family = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name().startswith("python")]
+    whole = next(one for one in family if "pipelines.main" in one.cmdline())
+    return whole, whole.children(recursive=True)
+
+
+def test_the_whole_is_interrupted_or_killed_and_the_same_command_goes_on(home: Path) -> None:
+    client = client_of(home)
+    (answer,) = client.search_runs(["0"], "tags.kind = 'answer'")
+    client.delete_run(answer.info.run_id)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = start("mlflow", "run", PROJECT, "-P", "scale=smoke", cwd=home)
+        whole, below = in_the_middle(process, home)
+        assert len(below) >= 2, "the step's process, and one that waits for the next"
+        asked = time.monotonic()
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal sends Ctrl-C
+        else:
+            whole.kill()
+        output, _ = process.communicate(timeout=60)
+        wait_for(lambda below=below: not any(one.is_running() for one in below), 10)
+        assert time.monotonic() - asked < 20 and process.returncode != 0 and "Traceback" not in output, output
+        broken_off = client.search_runs(["0"], "tags.kind = 'answer'")[0]
+        assert (broken_off.info.status, broken_off.data.tags["reason"][:12]) == ("KILLED", "interrupted ")
+    status, output = mlflow_run("main", "scale=smoke", cwd=home)
+    assert status == 0 and output.count("up to date: the run") == 7, output
+    assert re.search(rf"^\[8/9\] {re.escape(STEPS[7])}: done in ", output, re.MULTILINE)
+    assert not client.search_runs(["0"], "attributes.status = 'RUNNING'")
+    states = [one.info.status for one in client.search_runs(["0"], "tags.kind = 'main'", max_results=3)]
+    assert states == ["FINISHED", "KILLED", "KILLED"]
+
+
+def test_the_whole_on_a_tracking_server(home: Path, tmp_path: Path) -> None:
+    with serving(home, "server", "--backend-store-uri", f"sqlite:///{home}/mlflow.db",
+                 "--artifacts-destination", str(home / "mlruns")) as address:  # fmt: skip
+        words = (sys.executable, "-m", "pipelines.main", "--scale=smoke")
+        status, output = run(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=address)
+        assert status == 0 and output.count("up to date: the run") == 8, output
+        assert f"Look     open {address}" in output
+        client = mlflow.MlflowClient(tracking_uri=address)
+        assert len(client.search_model_versions("name = 'mnist-cnn-smoke'")) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+    assert "The answer" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_at_any_moment_lose_nothing(tmp_path: Path, monkeypatch) -> None:
     """Twelve kills at moments spread over a worker's life; two workers at once; then the total is there exactly."""
     monkeypatch.setattr(study, "SECONDS_TO_OWN", 0.1)
