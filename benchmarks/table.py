@@ -162,6 +162,10 @@ def answer() -> str:
                 f"| {described(each['changes'])} | {percent(each)} | {each['diversity']:.2f} "
                 f"| {each['least_diversity']:.2f} |"
             )
+    left_out = load("penalties")
+    penalties = ["| on the ordinary network | recognised, % | diversity |", "|---|---|---|"]
+    for name, each in left_out["rows"].items():
+        penalties.append(f"| {name} | {percent(each)} | {each['diversity']:.2f} |")
     controls = ["| control | recognised, % | diversity |", "|---|---|---|"]
     for name, values in results["controls"].items():
         controls.append(f"| {name} | {percent(values)} | {values['diversity']:.2f} |")
@@ -172,6 +176,9 @@ def answer() -> str:
             "\n".join(lines),
             "What each ingredient adds, by panel A, from pure noise (this is where the settings above were chosen):",
             "\n".join(ingredients),
+            "What each penalty adds on an ordinary network, from pure noise, by panel A "
+            f"(`python -m benchmarks.penalties`, {left_out['num_images']} images for each digit, weights as above):",
+            "\n".join(penalties),
             "The score where the answer is known, by panel B, on real test digits and what was made of them:",
             "\n".join(controls),
         ]

@@ -141,14 +141,18 @@ def aim(
     """Images within `radius` of `images` (n, height, width, channels) to which the network gives more of `targets`."""
     logits = networks.Logits(network, images.shape[1:])
 
-    @tf.function(autograph=False)
-    def attack(some: Any, wanted: Any) -> Any:
+    @tf.function(autograph=False, reduce_retracing=True)
+    def attack(some: Any, wanted: Any, key: Any) -> Any:
         def likelihood(changed: Any) -> Any:
             return -tf.nn.softmax_cross_entropy_with_logits(wanted, logits(changed))
 
-        return raise_loss(likelihood, some, radius, steps, tf.constant((0, 0)))
+        return raise_loss(likelihood, some, radius, steps, key)
 
-    return attack(tf.constant(images), tf.constant(targets)).numpy()
+    parts = [
+        attack(tf.constant(images[i : i + ATTACKED]), tf.constant(targets[i : i + ATTACKED]), tf.constant((0, i)))
+        for i in range(0, len(images), ATTACKED)
+    ]
+    return np.concatenate([part.numpy() for part in parts])
 
 
 def robust_hits(

@@ -7,7 +7,7 @@ that is there for it; the cells of the table are then searched from other seeds 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ from mnist_cnn.input_optimization.experiments import Wish, wishes
 from mnist_cnn.input_optimization.targets import parse as parse_targets
 from mnist_cnn.randomness import derive_seed
 from mnist_cnn.scorecard import RealDigits, Scorecard
-from mnist_cnn.settings import AnswerSettings, AscentSettings
+from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings
 
 SIGMA = 0.3
 """Of the noise on a noisy digit: the report's."""
@@ -64,6 +64,9 @@ REGULARISATIONS: dict[str, list[dict[str, float]]] = {
 }
 """What each column may choose from."""
 
+Place = tuple[str, str, str]
+"""A cell's network, regularisation and start."""
+
 Judges = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
 """Images (n, height, width, channels) -> each judge's probabilities (n, k), by its name."""
 
@@ -90,6 +93,53 @@ class Tried:
         """Recognised rate times diversity, which counts up to what is asked for: neither is worth anything alone."""
         diversity = self.card.metrics().get("diversity", 0.0)
         return self.card.rate * min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
+
+
+@dataclass(frozen=True)
+class Table:
+    """tried: by network and regularisation, where there is a choice. chosen: by both. cells: by start as well."""
+
+    tried: dict[str, dict[str, list[Tried]]] = field(default_factory=dict)
+    chosen: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    cells: dict[Place, Searched] = field(default_factory=dict)
+
+
+def fill(
+    networks: Mapping[str, keras.Model],
+    settings: AnswerSettings,
+    data: LabelledImages,
+    choosing: Judges,
+    proving: Judges,
+    real: RealDigits,
+    *,
+    on_tried: Callable[[str, Tried], None] = lambda network, tried: None,
+    on_cell: Callable[[Table, Place], None] = lambda table, place: None,
+) -> Table:
+    """Fill the table, network by network.
+
+    networks: by name. data: where starts are drawn from. choosing: the judges that say which setting is the best of a
+    regularisation; proving: those that judge the cells. on_tried: called after each setting that was tried. on_cell:
+    called after each cell with the table so far.
+    """
+    table = Table()
+    for name, network in networks.items():
+        table.tried[name] = {}
+        for column, choices in REGULARISATIONS.items():
+            changes: Mapping[str, float] = choices[0]
+            if len(choices) > 1:
+                table.tried[name][column] = []
+                for each in tune(network, choices, settings, data, choosing, real):
+                    table.tried[name][column].append(each)
+                    on_tried(name, each)
+                changes = best(table.tried[name][column]).changes
+            table.chosen[name, column] = changes
+            for start in STARTS:
+                table.cells[name, column, start] = search(
+                    network, start, changes, data, proving, real,
+                    num_images=settings.num_images, steps=settings.steps, seed=settings.seed,
+                )  # fmt: skip
+                on_cell(table, (name, column, start))
+    return table
 
 
 def wishes_from(start: str) -> tuple[Wish, ...]:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mnist_cnn.answer import ENOUGH_DIVERSITY, Searched, Tried
+from mnist_cnn.answer import ENOUGH_DIVERSITY, Place, Searched, Table
 from mnist_cnn.evaluation import EvaluationResult, calibration_bins
 from mnist_cnn.input_optimization.ascent import AscentResult
 from mnist_cnn.input_optimization.starts import Panel
@@ -476,7 +476,7 @@ def digits(searched: Searched) -> Figure:
 _WORDS = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}
 
 
-def answer_strip(cells: Mapping[tuple[str, str, str], Searched], start: str = "noise") -> Figure:
+def answer_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Figure:
     """A row for each network and regularisation: the first image of each class, and the recognised rate."""
     rows = []
     for (network, column, own_start), cell in cells.items():
@@ -487,21 +487,20 @@ def answer_strip(cells: Mapping[tuple[str, str, str], Searched], start: str = "n
     return _draw_sheet(rows, f"{_WORDS[start]}: the first search for each digit", 2)
 
 
-def answer_curve(
-    tried: Mapping[str, Mapping[str, Sequence[Tried]]], cells: Mapping[tuple[str, str, str], Searched]
-) -> Figure:
+def answer_curve(table: Table) -> Figure:
     """Recognised rate against diversity from pure noise: what was tried (small), and the table's cells (large)."""
     figure = Figure(figsize=(7.5, 5), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    colours = dict(zip(tried, (QUIET, TRAIN, VALIDATION, ACCENT), strict=False))
-    for network, columns in tried.items():
+    colours = dict(zip(table.tried, (QUIET, TRAIN, VALIDATION, ACCENT), strict=False))
+    for network, columns in table.tried.items():
         cards = [each.card.metrics() for column in columns.values() for each in column]
         axes.scatter(
             [card["diversity"] for card in cards],
             [card["recognised_rate"] for card in cards],
             s=14, color=colours[network], alpha=0.5, linewidths=0,
         )  # fmt: skip
-        own = [cell.card.metrics() for (name, _, start), cell in cells.items() if name == network and start == "noise"]
+        cells = [cell for (name, _, start), cell in table.cells.items() if name == network and start == "noise"]
+        own = [cell.card.metrics() for cell in cells]
         axes.scatter(
             [card["diversity"] for card in own],
             [card["recognised_rate"] for card in own],

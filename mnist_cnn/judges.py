@@ -119,10 +119,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Panel:
-    """All judges that learnt from one half of the images. name: A or B. judges: by kind, in the order of `KINDS`."""
+    """All judges that learnt from one half of the images.
+
+    name: A or B. judges: by kind, in the order of `KINDS`. run_id: of the run that holds them.
+    """
 
     name: str
     judges: dict[str, Judge]
+    run_id: str
     version: str = VERSION
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from mnist_cnn import answer
 from mnist_cnn.adversary import RobustAccuracy
-from mnist_cnn.answer import Searched, Tried
+from mnist_cnn.answer import Searched
 from mnist_cnn.dataset import LabelledImages
 from mnist_cnn.evaluation import EvaluationResult
 from mnist_cnn.gate import Decision, Origin, Version
@@ -22,9 +22,6 @@ from mnist_cnn.neighbours import Neighbours
 from mnist_cnn.scorecard import Scorecard
 from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings, RegisterSettings, TrainSettings
 from mnist_cnn.training import TrainingResult
-
-_Place = tuple[str, str, str]
-"""Network, regularisation and start: a cell of the answer's table."""
 
 
 def accuracy(result: EvaluationResult, name: str) -> str:
@@ -244,14 +241,14 @@ def score_line(card: Scorecard) -> str:
     return f"recognised {100 * card.rate:.1f} % ({100 * low:.1f} to {100 * high:.1f}), diversity {diversity:.2f}"
 
 
-def answer_table(chosen: Mapping[tuple[str, str], Mapping[str, float]], cells: Mapping[_Place, Searched]) -> str:
+def answer_table(table: answer.Table) -> str:
     """Recognised rates with 95 % intervals, and diversity, as a Markdown table."""
     lines = [
         "| network | regularisation | from noise | diversity | from a noisy digit | conversion |",
         "|---|---|---|---|---|---|",
     ]
-    for (network, column), changes in chosen.items():
-        cards = {start: cells[network, column, start].card for start in STARTS}
+    for (network, column), changes in table.chosen.items():
+        cards = {start: table.cells[network, column, start].card for start in STARTS}
         rates = {start: with_interval(card.rate, *card.interval()) for start, card in cards.items()}
         lines.append(
             f"| {network} | {column}: {answer.described(changes)} | {rates['noise']} "
@@ -272,20 +269,14 @@ def with_interval(*shares: float) -> str:
     return f"{rate:.1f} ({low:.1f} to {high:.1f})"
 
 
-def answer_values(
-    settings: AnswerSettings,
-    chosen: Mapping[tuple[str, str], Mapping[str, float]],
-    cells: Mapping[_Place, Searched],
-    tried: Mapping[str, Mapping[str, Sequence[Tried]]],
-    controls: Mapping[str, Scorecard],
-) -> dict[str, Any]:
+def answer_values(settings: AnswerSettings, table: answer.Table, controls: Mapping[str, Scorecard]) -> dict[str, Any]:
     """Everything the answer rests on, to be kept as JSON."""
     return {
         "settings": {"num_images": settings.num_images, "steps": settings.steps, "seed": settings.seed},
         "controls": {name: card.metrics() for name, card in controls.items()},
         "tried": [
             {"network": network, "regularisation": column, "changes": dict(each.changes), **each.card.metrics()}
-            for network, columns in tried.items()
+            for network, columns in table.tried.items()
             for column, every in columns.items()
             for each in every
         ],
@@ -294,11 +285,11 @@ def answer_values(
                 "network": network,
                 "regularisation": column,
                 "start": start,
-                "changes": dict(chosen[network, column]),
+                "changes": dict(table.chosen[network, column]),
                 "images": len(cell.images),
                 **cell.card.metrics(),
             }
-            for (network, column, start), cell in cells.items()
+            for (network, column, start), cell in table.cells.items()
         ],
     }
 

@@ -59,7 +59,8 @@ tr.strong td { font-weight: 600; }
 @media print { :root { --ink: #000; --quiet: #444; --line: #ccc; --paper: #fff; --raised: #f4f4f4; --good: #1b7f4d;
     --bad: #b3261e; --accent: #1f5fa8; --second: #c5650a; color-scheme: light; }
   body { max-width: none; margin: 0; font-size: 11pt; } .controls { display: none !important; }
-  figure, .player, .strip, tr { break-inside: avoid; } h2, h3, h2 + p, h3 + p { break-after: avoid; } th { position: static; }
+  figure, .player, .strip, tr { break-inside: avoid; }
+  h2, h3, h2 + p, h3 + p { break-after: avoid; } th { position: static; }
   .wide { overflow: visible; } table { font-size: 9pt; } th, td { padding: 2px 5px; white-space: normal; }
   pre { white-space: pre-wrap; } }
 """

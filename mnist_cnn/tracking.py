@@ -124,11 +124,6 @@ class TrackedRun:
     def rename(self, name: str) -> None:
         self._client.update_run(self.run_id, name=name)
 
-    def suggest_name(self, name: str) -> None:
-        """Name the run, unless its user did."""
-        if INVENTED_NAME.fullmatch(self.name):
-            self.rename(name)
-
     def log_settings(self, settings: Settings, extra: Mapping[str, Any]) -> None:
         """Log every setting as a parameter, but those that `mlflow run` has logged already, and all of it as JSON."""
         self.log_words(settings.as_words())
@@ -294,9 +289,12 @@ class TrackedRun:
 
 
 @contextmanager
-def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = False) -> Iterator[TrackedRun]:
+def tracked_run(
+    kind: str, *, name: str = "", otherwise: str = "", resume: str = "", child: bool = False
+) -> Iterator[TrackedRun]:
     """Open a run (the one that `mlflow run` made, or a new one, or `resume`), and close it whatever happens.
 
+    name: the run's, if its user gave one. otherwise: its name where the user gave none, here or to `mlflow run`.
     child: open a new one below the run that is open.
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
@@ -313,14 +311,18 @@ def tracked_run(kind: str, *, name: str = "", resume: str = "", child: bool = Fa
         try:
             known = {PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: ""}
             known |= {PARENT_TAG: parent} if parent else {}
-            run = mlflow.start_run(run_id=resume or made_by_mlflow_run or None, nested=child, tags=known)
+            made = resume or made_by_mlflow_run
+            new_name = None if made else name or otherwise or None
+            run = mlflow.start_run(run_id=made or None, run_name=new_name, nested=child, tags=known)
         except MlflowException as error:
             raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
         tracked = TrackedRun(run)
         if not child:
             processes.tell(run_id=tracked.run_id)
-        if name:
+        if made and name:
             tracked.rename(name)
+        elif made and otherwise and INVENTED_NAME.fullmatch(tracked.name):
+            tracked.rename(otherwise)
         status, reason = "FINISHED", ""
         try:
             tracked.set_tags(_commit())
@@ -631,7 +633,8 @@ def find_panel(name: str, dataset_digest: str) -> Panel | None:
     whole = next((found for found in by_run.values() if set(found) == set(judges.KINDS)), None)
     if whole is None:
         return None
-    return judges.Panel(name, {kind: _load_judge(whole[kind], kind) for kind in judges.KINDS})
+    own = {kind: _load_judge(whole[kind], kind) for kind in judges.KINDS}
+    return judges.Panel(name, own, whole[judges.KINDS[0]].source_run_id)
 
 
 def _judge_tags(panel: str, training_digest: str) -> dict[str, str]:
@@ -679,6 +682,12 @@ def _logged_models(condition: str) -> list[Any]:
 
 def has_open_run() -> bool:
     return mlflow.active_run() is not None
+
+
+def tag_open_run(tags: Mapping[str, str]) -> None:
+    """Tag the run that is open, if one is."""
+    if has_open_run():
+        mlflow.set_tags(dict(tags))
 
 
 def tracking_uri() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from mnist_cnn import dataset
-from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AnswerSettings
+from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, AnswerSettings
 from pipelines import enter
 
 
@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn.networks import refuse_misfit
     from pipelines import judges
 
-    with tracking.tracked_run("answer", name=settings.run_name) as run:
-        run.suggest_name("answer")
+    with tracking.tracked_run("answer", name=settings.run_name, otherwise="answer") as run:
         used = {f"model_id.{name}": model.model_id for name, model in models.items()}
         run.log_settings(settings, {"digest": data.validation.digest, **used})
         run.set_tags({**hardware.describe(device), **used})
@@ -49,34 +48,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"Control, {name}: recognised {card.rate:.1%}", flush=True)
         run.log_json({name: card.metrics() for name, card in checks.items()}, "controls.json")
 
-        tried: dict[str, dict[str, list[answer.Tried]]] = {name: {} for name in networks}
-        cells: dict[tuple[str, str, str], answer.Searched] = {}
-        chosen: dict[tuple[str, str], Mapping[str, float]] = {}
-        for name, network in networks.items():
-            for column, choices in answer.REGULARISATIONS.items():
-                if len(choices) > 1:
-                    tried[name][column] = []
-                    for each in answer.tune(network, choices, settings, data.validation, choosing, real):
-                        tried[name][column].append(each)
-                        print(f"  tried on {name}: {answer.described(each.changes)}: {notes.score_line(each.card)}")
-                chosen[name, column] = answer.best(tried[name][column]).changes if len(choices) > 1 else choices[0]
-                for start in STARTS:
-                    cell = answer.search(
-                        network, start, chosen[name, column], data.validation, proving, real,
-                        num_images=settings.num_images, steps=settings.steps, seed=settings.seed,
-                    )  # fmt: skip
-                    cells[name, column, start] = cell
-                    run.log_metrics(notes.cell_metrics(name, column, cell))
-                    print(f"{name}, {column}, from {start}: {notes.score_line(cell.card)}", flush=True)
-                run.log_json(notes.answer_values(settings, chosen, cells, tried, checks), "answer.json")
-        table = notes.answer_table(chosen, cells)
+        def tell_tried(name: str, each: answer.Tried) -> None:
+            print(f"  tried on {name}: {answer.described(each.changes)}: {notes.score_line(each.card)}", flush=True)
+
+        def keep(table: answer.Table, place: answer.Place) -> None:
+            name, column, start = place
+            run.log_metrics(notes.cell_metrics(name, column, table.cells[place]))
+            run.log_json(notes.answer_values(settings, table, checks), "answer.json")
+            print(f"{name}, {column}, from {start}: {notes.score_line(table.cells[place].card)}", flush=True)
+
+        found = answer.fill(
+            networks, settings, data.validation, choosing, proving, real, on_tried=tell_tried, on_cell=keep
+        )
+        table = notes.answer_table(found)
         run.log_text(table, "answer.md")
-        run.log_figure(figures.answer_strip(cells), "figures/answer.png")
-        run.log_figure(figures.answer_curve(tried, cells), "figures/recognised_against_diversity.png")
-        best = cells[list(networks)[-1], "tuned L2 and others", "noise"]
+        run.log_figure(figures.answer_strip(found.cells), "figures/answer.png")
+        run.log_figure(figures.answer_curve(found), "figures/recognised_against_diversity.png")
+        best = found.cells[list(networks)[-1], "tuned L2 and others", "noise"]
         run.log_figure(figures.digits(best), "figures/readable_digits.png")
         arrays = {}
-        for place, cell in cells.items():
+        for place, cell in found.cells.items():
             arrays["-".join(place)] = np.round(255 * cell.images).astype(np.uint8)
             arrays["-".join((*place, "targets"))] = cell.targets.argmax(axis=1).astype(np.uint8)
         run.log_arrays(arrays, "images.npz")

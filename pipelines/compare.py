@@ -28,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = hardware.start_tensorflow()
     from mnist_cnn import charts, comparison, report
 
-    with tracking.tracked_run("compare", name=settings.run_name) as run:
-        run.suggest_name("compare-" + "-".join(record.name for record in records)[:80])
+    with tracking.tracked_run(
+        "compare", name=settings.run_name, otherwise="compare-" + "-".join(record.name for record in records)[:80]
+    ) as run:
         run.log_settings(settings, {"sweeps": {record.name: record.run_id for record in records}})
         run.set_tags(hardware.describe(device))
         print(f"Run {run.name} ({run.run_id}): {len(records)} sweeps")

@@ -20,8 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = hardware.start_tensorflow()
     from mnist_cnn import adversary, evaluation, figures, networks, notes
 
-    with tracking.tracked_run("evaluate", name=settings.run_name) as run:
-        run.suggest_name(f"evaluate-{test.name}")
+    with tracking.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
         run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_data(test, "testing")

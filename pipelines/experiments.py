@@ -24,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import networks, notes
 
     finished = []
-    with tracking.tracked_run("experiments", name=settings.run_name) as run:
-        run.suggest_name("experiments")
+    with tracking.tracked_run("experiments", name=settings.run_name, otherwise="experiments") as run:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_used_model(model)

@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = hardware.start_tensorflow()
     from mnist_cnn import figures, judges, notes, tracking
 
-    with tracking.tracked_run("judges", name=settings.run_name) as run:
-        run.suggest_name(f"judges-{settings.panel}")
+    with tracking.tracked_run("judges", name=settings.run_name, otherwise=f"judges-{settings.panel}") as run:
         _log_circumstances(run, settings, data, device)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         trained, models = [], []
@@ -52,8 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 def panel(name: str, data: dataset.Split, seed: int = 0) -> Panel:
     """The newest stored panel that learnt from `data.train`; where there is none, it is trained and logged first.
 
-    Within an open run the training becomes its child. The test images are not opened.
+    Within an open run the training becomes its child, and the run is told whose opinions it holds by its tag
+    `judges.A` or `judges.B`: the id of the run that holds the panel. The test images are not opened.
     """
+    from mnist_cnn import tracking
+
+    found = _panel(name, data, seed)
+    tracking.tag_open_run({f"judges.{name}": found.run_id})
+    return found
+
+
+def _panel(name: str, data: dataset.Split, seed: int) -> Panel:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
@@ -70,7 +78,7 @@ def panel(name: str, data: dataset.Split, seed: int = 0) -> Panel:
         trained = [each for each, _ in _train(run, name, data, seed)]
         run.describe(notes.of_judges(trained, []))
     print(f"Panel {name} of judges: trained in {time.perf_counter() - start:.0f} s.", flush=True)
-    return judges.Panel(name, {each.judge.kind: each.judge for each in trained})
+    return judges.Panel(name, {each.judge.kind: each.judge for each in trained}, run.run_id)
 
 
 def scorer(name: str, data: dataset.Split) -> Callable[..., Scorecard]:

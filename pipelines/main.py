@@ -41,8 +41,8 @@ SMOKE: Mapping[str, Mapping[str, str]] = {
     "register": {"attacked": "20", "num_images": "1"},
 }
 SECONDS: Mapping[str, Mapping[str, float]] = {
-    "full": {"ordinary": 50, "readable": 480, "judges": 180, "experiments": 100, "sweep_ordinary": 75,
-             "sweep_readable": 75, "compare": 25, "answer": 300, "register": 40},
+    "full": {"ordinary": 35, "readable": 330, "judges": 140, "experiments": 60, "sweep_ordinary": 55,
+             "sweep_readable": 50, "compare": 20, "answer": 190, "register": 20},
     "smoke": {"readable": 20, "judges": 20, "experiments": 20, "answer": 30},
 }  # fmt: skip
 """What steps take on two cores; those that are not named take about ten seconds."""
@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware, tracking
 
     tracking.open_store()
-    with tracking.tracked_run("main", name=settings.run_name) as run:
-        run.suggest_name(f"story-{settings.scale}")
+    with tracking.tracked_run("main", name=settings.run_name, otherwise=f"story-{settings.scale}") as run:
         run.log_settings(settings, {})
         print(f"Run {run.name} ({run.run_id})")
         from mnist_cnn import steps

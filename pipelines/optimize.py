@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import networks, notes
 
     wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
-    with tracking.tracked_run("optimize", name=settings.run_name) as run:
-        run.suggest_name(f"optimize-{settings.targets}-from-{settings.start}")
+    with tracking.tracked_run(
+        "optimize", name=settings.run_name, otherwise=f"optimize-{settings.targets}-from-{settings.start}"
+    ) as run:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_used_model(model)

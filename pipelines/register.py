@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn import hardware
 
     device = hardware.start_tensorflow()
-    with tracking.tracked_run("register", name=settings.run_name) as run:
-        run.suggest_name(f"register-{settings.name}")
+    with tracking.tracked_run("register", name=settings.run_name, otherwise=f"register-{settings.name}") as run:
         run.log_settings(settings, {"digest": images.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_used_model(model)
@@ -205,8 +204,12 @@ def _move(settings: RegisterSettings) -> None:
         raise tracking.TrackingError(
             f"`version`: the files of {version.uri} are not there ({version.source}); give one that can be loaded."
         )
-    with tracking.tracked_run("register", name=settings.run_name) as run, registry.alone():
-        run.suggest_name(f"{settings.alias}-is-version-{settings.version}")
+    with (
+        tracking.tracked_run(
+            "register", name=settings.run_name, otherwise=f"{settings.alias}-is-version-{settings.version}"
+        ) as run,
+        registry.alone(),
+    ):
         run.log_settings(settings, {"model_id": version.model_id})
         before = registry.holder(settings.name, settings.alias)
         if not settings.dry_run:

@@ -92,7 +92,7 @@ def run_sweep(
     from mnist_cnn import report, sweeping
 
     try:
-        with tracking.tracked_run("sweep", resume=parent) as run:
+        with tracking.tracked_run("sweep", otherwise=one.name, resume=parent) as run:
             run.is_shared = lambda: one.is_worked_on_by_others()
             _begin(run, one, settings, space, data, device)
             left = total - one.num_finished()
@@ -171,7 +171,6 @@ def _begin(
     if not one.run_id:
         made_of = {sweep_runs.OF_TAG: space.trial.PROGRAM, sweep_runs.GOALS_TAG: ",".join(one.goals)}
         run.set_tags({sweep_runs.SWEEP_TAG: one.name, **made_of})
-        run.suggest_name(one.name)
         run.log_settings(settings, {"digest": data.validation.digest, "space": space.words()})
         run.log_words(space.words())
         run.log_data(data.validation, "starts")

@@ -41,10 +41,10 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
     from mnist_cnn import adversary, evaluation, figures, networks, notes, tracking, training
     from mnist_cnn.progress import TrainingProgress
 
-    with tracking.tracked_run("train", name=settings.run_name, resume=settings.resume) as run:
+    otherwise = f"train-{settings.network}-{settings.preset}"
+    with tracking.tracked_run("train", name=settings.run_name, otherwise=otherwise, resume=settings.resume) as run:
         state = tracking.newest_checkpoint(settings.resume) if settings.resume else None
         if not settings.resume:
-            run.suggest_name(f"train-{settings.network}-{settings.preset}")
             run.log_settings(settings, {"digest": digest})
             run.log_data(data.train, "training")
             run.log_data(data.validation, "validation")

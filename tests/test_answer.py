@@ -74,6 +74,24 @@ def test_tuning_asks_the_judges_it_is_given_and_other_noise_than_the_table(netwo
     assert not np.allclose(found.images[0], seen[0][0], atol=0.05)
 
 
+def test_the_judges_that_prove_see_no_image_that_was_tried(network, data, real, monkeypatch) -> None:
+    monkeypatch.setattr(answer, "REGULARISATIONS", {"report L2": answer.REPORTS, "tuned L2": answer.L2[:2]})
+    shown: dict[str, list[int]] = {"choosing": [], "proving": []}
+
+    def judges_of(name):
+        return lambda images: shown[name].append(len(images)) or sure(images)
+
+    tried, cells = [], []
+    table = answer.fill(
+        {"one": network}, SETTINGS, data.validation, judges_of("choosing"), judges_of("proving"), real,
+        on_tried=lambda name, each: tried.append(each), on_cell=lambda so_far, place: cells.append(place),
+    )  # fmt: skip
+    assert shown == {"choosing": [20, 20], "proving": [30, 30, 90] * 2}
+    assert table.tried == {"one": {"tuned L2": tried}} and list(table.cells) == cells
+    assert cells[3:] == [("one", "tuned L2", start) for start in ("noise", "noisy_digit", "digit")]
+    assert table.chosen == {("one", "report L2"): answer.REPORTS[0], ("one", "tuned L2"): answer.best(tried).changes}
+
+
 def test_neither_readable_alone_nor_different_alone_is_best() -> None:
     def tried(name, rate, diversity):
         card = type("Card", (), {"rate": rate, "metrics": lambda self: {"diversity": diversity}})()
@@ -85,9 +103,10 @@ def test_neither_readable_alone_nor_different_alone_is_best() -> None:
     assert answer.best([tried(1, 0.35, 0.6), tried(2, 0.99, 0.25)]).changes == {"l2_weight": 2}
 
 
-def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data) -> None:
+def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data, monkeypatch) -> None:
     images, labels = data.validation.images[:50], data.validation.labels[:50]
     targets = np.eye(10, dtype=np.float32)[(labels + 1) % 10]
+    monkeypatch.setattr(adversary, "ATTACKED", 20)  # in parts
     attacked = adversary.aim(network, images, targets, radius=3.0)
     assert (network(attacked).numpy().argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.8
     assert np.sqrt(((attacked - images) ** 2).sum(axis=(1, 2, 3))).max() <= 3.0 + 1e-4

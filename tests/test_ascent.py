@@ -66,14 +66,13 @@ def test_the_engine_gives_the_plain_loops_images(compact, target) -> None:
 
 
 @pytest.mark.slow
-def test_the_engine_gives_the_plain_loops_image_on_the_reports_network() -> None:
+def test_the_engine_gives_the_plain_loops_images_on_the_reports_network() -> None:
     network = networks.build("report", 0)
-    starts, target = noise(4), one_hot(2)[0]
-    settings = AscentSettings(steps=100, snapshot_every=100, **REPORT)
-    together, alone = ascend(network, starts, target, settings), ascend(network, starts[3:], target, settings)
-    expected = plain_loop.optimise(network, starts[3], target, steps=100, **REPORT)
-    np.testing.assert_allclose(together.final[3], expected, atol=1e-3)
-    np.testing.assert_allclose(alone.final[0], together.final[3], atol=1e-4)
+    starts, target = noise(3), one_hot(2)[0]
+    one_by_one = AscentSettings(steps=100, snapshot_every=100, memory_gib=1e-3, **REPORT)
+    result = ascend(network, starts, target, one_by_one)
+    expected = plain_loop.optimise(network, starts[2], target, steps=100, **REPORT)
+    np.testing.assert_allclose(result.final[2], expected, atol=1e-3)
 
 
 def test_another_networks_images_equal_the_plain_loops(colour) -> None:

@@ -54,6 +54,7 @@ def test_a_search_holds_its_settings_and_the_model_it_looked_into(client, search
     assert run.data.params["targets"] == "2+3,7" and run.data.params["seed"] == "0"
     assert [entry.model_id for entry in run.inputs.model_inputs] == [model.removeprefix("models:/")]
     assert run.data.tags["model_id"] == model.removeprefix("models:/")
+    assert client.get_run(run.data.tags["judges.A"]).data.tags["kind"] == "judges"
     assert "| 5 → 2+3 | 2 |" in run.data.tags["mlflow.note.content"]
 
 

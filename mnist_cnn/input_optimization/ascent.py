@@ -33,8 +33,8 @@ LANES = 64
 and a few hundred steps make another image of another last digit.
 
 Not so for a large network, one whose activations for `LANES` images take more than `LANES_GIB`: there the filling
-would cost more than it is worth. Its images are those of the plain loop when searched one by one; in company they
-differ by as much as the network makes of a last digit.
+would cost more than it is worth. Its images are those of the plain loop when searched one by one, as a small
+`memory_gib` makes it; in company they differ by as much as the network makes of a last digit.
 """
 
 LANES_GIB = 1 / 16
