@@ -99,6 +99,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path)
     return only_run(folder)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_training_resumes_to_the_same_numbers(
     number: signal.Signals, folder: Path, small_dataset: Path, uninterrupted: mlflow.entities.Run

@@ -133,7 +133,7 @@ def test_the_whole_is_interrupted_or_killed_and_the_same_command_goes_on(home: P
             whole.kill()
         output, _ = process.communicate(timeout=60)
         wait_for(lambda below=below: not any(one.is_running() for one in below), 10)
-        assert time.monotonic() - asked < 20 and process.returncode != 0 and "Traceback" not in output, output
+        assert time.monotonic() - asked < 30 and process.returncode != 0 and "Traceback" not in output, output
         broken_off = client.search_runs(["0"], "tags.kind = 'answer'")[0]
         assert (broken_off.info.status, broken_off.data.tags["reason"][:12]) == ("KILLED", "interrupted ")
     status, output = mlflow_run("main", "scale=smoke", cwd=home)
