@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import mlflow
 import psutil
 
+SECONDS = 60.0
+"""`mlflow run` ends within seconds of its command; it is not waited for longer."""
+
 
 def main(argv: Sequence[str]) -> None:
     process_id, run_id, action = argv
-    try:
-        psutil.Process(int(process_id)).wait()
-    except psutil.NoSuchProcess:
-        pass
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        psutil.Process(int(process_id)).wait(SECONDS)
     client = mlflow.MlflowClient()
     if action == "delete":
         client.delete_run(run_id)

@@ -201,6 +201,15 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.stdin.close()
 
 
+def summary(outcomes: Outcomes) -> str:
+    """The steps as a Markdown table."""
+    lines = ["| step | | time |", "|---|---|---|"]
+    for one in outcomes.values():
+        said = one.state if one.is_there else f"**{one.state}**: {one.reason}"
+        lines.append(f"| {one.title} | {said} | {clock(one.seconds) if one.seconds else ''} |")
+    return "\n".join(lines)
+
+
 def clock(seconds: float) -> str:
     """`7 s`, `3:05 min`."""
     whole = round(seconds)

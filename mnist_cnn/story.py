@@ -70,29 +70,6 @@ def _made_or_missing(title: str, make: Callable[[Outcomes], str], outcomes: Outc
         return pages.missing(title, f"what it is made of cannot be read ({type(error).__name__}: {error})")
 
 
-def note(outcomes: Outcomes) -> str:
-    """The description of the run, as Markdown."""
-    return f"""\
-The whole story: **`report.html`** tells it on one page.
-
-{summary(outcomes)}
-
-**What to look at**
-
-- `report.html`: the answer, the experiments with players, sweeps, ablation, the registered version, how it was made.
-- The runs below this one: a step each. `steps.json`: their states, times and commands.
-"""
-
-
-def summary(outcomes: Outcomes) -> str:
-    """The steps as a Markdown table."""
-    lines = ["| step | | time |", "|---|---|---|"]
-    for one in outcomes.values():
-        said = one.state if one.is_there else f"**{one.state}**: {one.reason}"
-        lines.append(f"| {one.title} | {said} | {steps.clock(one.seconds) if one.seconds else ''} |")
-    return "\n".join(lines)
-
-
 def _answer(outcomes: Outcomes) -> str:
     values = tracking.read_json(outcomes["answer"].run_id, "answer.json")
     images = tracking.read_arrays(outcomes["answer"].run_id, "images.npz")

@@ -735,10 +735,14 @@ def _put_aside(shell: str, run_id: str) -> None:
     _when_parent_has_gone(shell, "delete")
 
 
+_STARTED_BY = os.getppid()
+"""Asked for now: when that process has ended this one is another's child."""
+
+
 def _when_parent_has_gone(run_id: str, action: str) -> None:
     """Start `mnist_cnn.aftermath`, which outlives this process by seconds and holds none of its pipes."""
     subprocess.Popen(
-        [sys.executable, "-m", "mnist_cnn.aftermath", str(os.getppid()), run_id, action],
+        [sys.executable, "-m", "mnist_cnn.aftermath", str(_STARTED_BY), run_id, action],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()},
         stdin=subprocess.DEVNULL,

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tracking.open_store()
     with tracking.tracked_run("main", name=settings.run_name, otherwise=f"story-{settings.scale}") as run:
         run.log_settings(settings, {})
+        _tell(run, {})
         print(f"Run {run.name} ({run.run_id})")
         from mnist_cnn import steps
 
@@ -75,9 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.set_tags(hardware.describe(device))
         page = story.page(settings, run.run_id, outcomes)
         run.log_text(page, PAGE)
-        run.describe(story.note(outcomes))
         path = _write(page, tracking.store_folder() / PAGE)
-        print(f"\n{story.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}", flush=True)
+        print(f"\n{steps.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}", flush=True)
         failed = [outcome.title for outcome in outcomes.values() if not outcome.is_there]
         if failed:
             raise steps.StepsFailed(f"not all was done: {', '.join(failed)}; the page says why, and tells the rest")
@@ -155,7 +155,23 @@ def _data(settings: MainSettings) -> str:
     return settings.dataset or ("mnist" if settings.scale == "full" else "mnist:1200")
 
 
+NOTE = """\
+The whole story: **`report.html`** tells it on one page, as soon as all steps are done.
+
+{summary}
+
+**What to look at**
+
+- `report.html`: the answer, the experiments with players, sweeps, ablation, the registered version, how it was made.
+- The runs below this one: a step each. `steps.json`: their states, times and commands.
+"""
+
+
 def _tell(run: TrackedRun, outcomes: Outcomes) -> None:
+    """Keep with the run how far it is."""
+    from mnist_cnn import steps
+
+    run.describe(NOTE.format(summary=steps.summary(outcomes)))
     run.replace_table(
         {
             "step": [each.title for each in outcomes.values()],
