@@ -74,8 +74,20 @@ INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
 
 
+SCORES_VIEW = "scores"
+"""Name of the runs table with the columns that are worth sorting by: MLflow's UI hides every metric at first."""
+
+SCORES = {
+    "selectedColumns": [
+        "tags.`kind`",
+        *(f"metrics.`{name}`" for name in ("test_accuracy", "test_robust_accuracy", "recognised_rate", "diversity")),
+        *(f"params.`{name}`" for name in ("l2_weight", "learning_rate")),
+    ]
+}
+"""That view, as MLflow's UI keeps one that a person shares: a tag of the experiment, named in the address."""
+
 ABOUT_EXPERIMENT = """\
-A CNN learns MNIST; then it is frozen, and its *input* is searched by gradient descent until it sees a digit.
+A CNN learns MNIST; then its *input* is searched until it sees a digit. **[Show scores as columns]({scores})**
 
 - Each run's page begins with what it is, what came out, and what to look at.
 - Sort by `test_accuracy` (trainings), `recognised_rate` and `diversity` (searches, trials: the share that judges
@@ -349,7 +361,9 @@ def _describe_experiment(experiment_id: str) -> None:
     """What the experiment's page says, unless a person has said something."""
     client = mlflow.MlflowClient()
     if NOTE_TAG not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT)
+        client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{SCORES_VIEW}", json.dumps(SCORES))
+        scores = f"#/experiments/{experiment_id}/runs?viewStateShareKey={SCORES_VIEW}"
+        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.format(scores=scores))
 
 
 def _close(tracked: TrackedRun, status: str, reason: str) -> None:

@@ -253,6 +253,13 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
         for text in ("train-smooth-readable", "experiments", "register-mnist-cnn-smoke"):
             page.get_by_text(text).first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "story_runs.png")
+        # Columns worth sorting by are one click away, in the experiment's description.
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Show scores as columns").click(timeout=60_000)
+        with opened.value as scores:
+            for column in ("test_accuracy", "recognised_rate", "diversity", "l2_weight", "kind"):
+                scores.get_by_role("columnheader", name=column).first.wait_for(timeout=60_000)
+            scores.screenshot(path=pictures / "story_scores.png")
         page.goto(f"{address}/#/experiments/0/runs/{story.info.run_id}")
         page.get_by_text("What to look at").first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "story_run.png")
