@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    model = tracking.resolve_model(options.model, regime="ordinary")
+    model = tracking.resolve_model(options.model, regime="ordinary", network="smooth")
     device = hardware.start_tensorflow()
     from mnist_cnn import answer, notes, scorecard
     from pipelines import judges
@@ -65,7 +65,14 @@ def main() -> None:
     keep(
         "penalties",
         device,
-        {"num_images": options.num_images, "steps": options.steps, "seed": options.seed, "rows": rows},
+        {
+            "network": network.name,
+            "common": COMMON,
+            "num_images": options.num_images,
+            "steps": options.steps,
+            "seed": options.seed,
+            "rows": rows,
+        },
     )
 
 

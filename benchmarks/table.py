@@ -176,8 +176,9 @@ def answer() -> str:
             "\n".join(lines),
             "What each ingredient adds, by panel A, from pure noise (this is where the settings above were chosen):",
             "\n".join(ingredients),
-            "What each penalty adds on an ordinary network, from pure noise, by panel A "
-            f"(`python -m benchmarks.penalties`, {left_out['num_images']} images for each digit, weights as above):",
+            "What each penalty adds on an ordinary network, from pure noise, by panel A, beside "
+            f"{described(left_out['common'])} (`python -m benchmarks.penalties`, {left_out['num_images']} images for "
+            "each digit, weights as above):",
             "\n".join(penalties),
             "The score where the answer is known, by panel B, on real test digits and what was made of them:",
             "\n".join(controls),

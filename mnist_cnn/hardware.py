@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-VERSIONED = ("tensorflow", "keras", "numpy", "mlflow", "matplotlib")
+VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow", "matplotlib")
 
 
 def start_tensorflow() -> str:

@@ -12,9 +12,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mnist_cnn import processes, recipes, tracking
 from mnist_cnn.command_line import SettingError, WorkStopped, is_of_a_store
@@ -32,7 +33,7 @@ TRUST = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step. state: done, reused, failed, left out. seconds: of this call; 0 where nothing was done.
+    """What became of a step. state: done, reused, failed, left out. seconds: that it took, now or when it was done.
 
     run_id: of the step's run; empty where there is none. command: as a person would type it. reason: why it failed.
     """
@@ -90,12 +91,14 @@ def do(
     Raises `Interrupted`, when the step that goes on has ended.
     """
     outcomes: dict[str, Outcome] = {}
+    reusable = {} if fresh else _reusable(steps)
     began = time.monotonic()
     expected = spent = 0.0
     ready = _Ready(run, first)
     try:
         for number, step in enumerate(steps, 1):
-            to_go = sum(each.seconds for each in steps[number - 1 :]) * (spent + TRUST) / (expected + TRUST)
+            left = sum(each.seconds for each in steps[number - 1 :] if each.name not in reusable)
+            to_go = left * (spent + TRUST) / (expected + TRUST)
             head = f"[{number}/{len(steps)}] {step.title}"
             print(f"\n{head} · {clock(time.monotonic() - began)} gone, about {clock(to_go)} to go", flush=True)
             missing = [name for name in step.needs if not outcomes[name].is_there]
@@ -106,7 +109,7 @@ def do(
                 try:
                     outcome = _do(step, outcomes, run, fresh, ready)
                 except Exception as error:
-                    if not (isinstance(error, SettingError | OSError) or is_of_a_store(error)):
+                    if not _is_of_the_world(error):
                         raise
                     outcome = Outcome(step.name, step.title, "failed", reason=str(error).partition("\n")[0])
                 if outcome.state == "done":
@@ -119,23 +122,63 @@ def do(
                 "left out": f"left out: {outcome.reason}",
             }
             print(f"{head}: {said[outcome.state]}", flush=True)
-            tell(outcomes)
+            with _forgiving():
+                tell(outcomes)
     finally:
         ready.close()
     return outcomes
 
 
-def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Ready) -> Outcome:
+def _is_of_the_world(error: Exception) -> bool:
+    """Whether it is the store's, the disk's or a setting's fault, and not this program's."""
+    return isinstance(error, SettingError | OSError) or is_of_a_store(error)
+
+
+@contextmanager
+def _forgiving() -> Iterator[None]:
+    """For what no step should fail for."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_the_world(error):
+            raise
+
+
+def _reusable(steps: Sequence[Step]) -> dict[str, Outcome]:
+    """The steps that are up to date, as far as that can be said before the others are done."""
+    found: dict[str, Outcome] = {}
+    for step in steps:
+        with _forgiving():
+            if all(name in found for name in step.needs) and (outcome := _up_to_date(step, _words(step, found))):
+                found[step.name] = outcome
+    return found
+
+
+def _words(step: Step, outcomes: Outcomes) -> _Words:
     words = step.words(outcomes)
     argv = [f"--{name}={word}" for name, word in words.items()]
-    command = " ".join(
-        ["mlflow run . -e", step.program, *(f"-P {shlex.quote(f'{name}={word}')}" for name, word in words.items())]
-    )
+    options = (f"-P {shlex.quote(f'{name}={word}')}" for name, word in words.items())
     recipe = recipes.recipe_of_command(ENTRY_POINTS[step.program], argv)
+    return _Words(argv, " ".join(["mlflow run . -e", step.program, *options]), recipe)
+
+
+def _up_to_date(step: Step, words: _Words) -> Outcome | None:
+    """The outcome of a step that was done before with the same settings, code and data, and left all that is read."""
+    if step.always:
+        return None
+    found = tracking.run_of_recipe(step.program, words.recipe)
+    if found is None or not tracking.has_artifacts(found.info.run_id, step.leaves):
+        return None
+    seconds = ((found.info.end_time or found.info.start_time) - found.info.start_time) / 1000
+    return Outcome(step.name, step.title, "reused", seconds, found.info.run_id, words.command)
+
+
+def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Ready) -> Outcome:
+    argv, command, recipe = words = _words(step, outcomes)
     if not step.always and not fresh:
-        found = tracking.run_of_recipe(step.program, recipe)
-        if found is not None and tracking.has_artifacts(found.info.run_id, step.leaves):
-            return Outcome(step.name, step.title, "reused", 0.0, found.info.run_id, command)
+        outcome = _up_to_date(step, words)
+        if outcome is not None:
+            return outcome
         broken_off = tracking.interrupted_run_of_recipe(recipe)
         if broken_off is not None:
             print(f"Going on with the interrupted run {broken_off.info.run_id}.", flush=True)
@@ -151,6 +194,14 @@ def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Re
     killed = f"its process was killed by {signal.Signals(-code).name}" if code < 0 else ""
     reason = killed or told.get("reason") or f"{step.program} ended with status {code}, and said why on the terminal"
     return Outcome(step.name, step.title, "failed", seconds, run_id, command, reason)
+
+
+class _Words(NamedTuple):
+    """A step's settings as a command line, the command as a person would type it, and the recipe of both."""
+
+    argv: list[str]
+    command: str
+    recipe: str
 
 
 class _Ready:

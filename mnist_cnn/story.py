@@ -316,7 +316,8 @@ def _made(run_id: str, outcomes: Outcomes) -> str:
     run = tracking.get_run(run_id)
     rows = []
     for one in outcomes.values():
-        cells = [cell(one.title), cell(one.state), _time(one), f'<td class="text"><code>{one.run_id[:8]}</code></td>']
+        state = f"{one.state}: {one.reason}" if one.reason else one.state
+        cells = [cell(one.title), cell(state), _time(one), f'<td class="text"><code>{one.run_id[:8]}</code></td>']
         rows.append(
             (
                 "" if one.is_there else "failed",
@@ -334,7 +335,8 @@ def _made(run_id: str, outcomes: Outcomes) -> str:
         f"{html.escape(tags.get('hardware.device', ''))}, {tags.get('hardware.cores', '?')} cores, "
         f"{tags.get('hardware.memory_gib', '?')} GiB.",
         f"{html.escape(versions)}.",
-        f"Run <code>{run_id}</code> in MLflow holds this page; each step is a run below it.",
+        f"Run <code>{run_id}</code> in MLflow holds this page; each step is a run below it, or, where it was "
+        "reused, below the earlier one that did it.",
     ]
     return (
         f"{pages.table(['step', 'state', 'time', 'run', 'command'], rows)}<ul>"

@@ -34,6 +34,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 from numpy.typing import NDArray
 
 from mnist_cnn import processes, recipes
@@ -70,9 +71,6 @@ SECONDS_TO_BEGIN = 5.0
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
-INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
-"""Form of the names that MLflow invents for runs, e.g. `capable-wolf-101`."""
-
 
 SCORES_VIEW = "scores"
 """Name of the runs table with the columns that are worth sorting by: MLflow's UI hides every metric at first."""
@@ -102,6 +100,13 @@ HOW_TO_TRAIN = {
     "robust": "-P preset=readable -P off_manifold=0",
     "readable": "-P preset=readable",
 }
+
+
+def is_invented(name: str) -> bool:
+    """Whether a run's name is one that MLflow invents, e.g. `capable-wolf-101`."""
+    first, _, rest = name.partition("-")
+    second, _, number = rest.partition("-")
+    return first in _GENERATOR_PREDICATES and second in _GENERATOR_NOUNS and number.isdecimal()
 
 
 class TrackingError(SettingError):
@@ -333,7 +338,7 @@ def tracked_run(
             processes.tell(run_id=tracked.run_id)
         if made and name:
             tracked.rename(name)
-        elif made and otherwise and INVENTED_NAME.fullmatch(tracked.name):
+        elif made and otherwise and is_invented(tracked.name):
             tracked.rename(otherwise)
         status, reason = "FINISHED", ""
         try:
@@ -584,8 +589,10 @@ def _save_keras_model(path: str, validate_serving_input: bool, **arguments: Any)
     mlflow.keras.save_model(path=path, **arguments)
 
 
-def resolve_model(uri: str, regime: str = "") -> LoggedModel:
-    """A model from a `runs:/` or `models:/` URI, or the newest that was trained (in a regime) if `uri` is empty.
+def resolve_model(uri: str, regime: str = "", network: str = "") -> LoggedModel:
+    """A model from a `runs:/` or `models:/` URI, or the newest that was trained if `uri` is empty.
+
+    regime, network: of the newest, where only such a one will do.
 
     Raises `TrackingError` if there is none.
     """
@@ -593,7 +600,8 @@ def resolve_model(uri: str, regime: str = "") -> LoggedModel:
     store = mlflow.get_tracking_uri()
     if not uri:
         of_regime = f" AND tags.regime = '{regime}'" if regime else ""
-        whole = _logged_models(f"tags.{KIND_TAG} = 'train'{of_regime}")
+        of_network = f" AND tags.network = '{network}'" if network else ""
+        whole = _logged_models(f"tags.{KIND_TAG} = 'train'{of_regime}{of_network}")
         if not whole and regime:
             raise TrackingError(
                 f"`{regime.replace('-', '_')}` was not given and {store} holds no such network; "

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     models = {
-        name: tracking.resolve_model(uri, regime=name)
+        name: tracking.resolve_model(uri, regime=name, network="smooth")  # of one design: training alone differs
         for name, uri in zip(REGIMES, given, strict=True)
         if name in settings.regimes
     }

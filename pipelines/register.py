@@ -70,13 +70,15 @@ def _register(
     network = tracking.load_model(model)
     networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
     with registry.alone():
+        is_new = False
         while True:
             champion = registry.holder(settings.name, "champion")
             decision = _decide(settings, network, model, origin, champion, images)
             print(decision.sentence, flush=True)
             made = None
             if not settings.dry_run:
-                version, is_new = registry.register(settings.name, model, origin.run_id)
+                version, made_now = registry.register(settings.name, model, origin.run_id)
+                is_new |= made_now
                 made = (version, is_new)
                 _describe(version, origin, images, decision, {})
                 registry.point(version, "challenger")
@@ -217,7 +219,7 @@ def _move(settings: RegisterSettings) -> None:
             if settings.alias == "champion":
                 registry.note_rollback(version, before)
         told = notes.of_move(settings, version, before)
-        run.set_tags({"decision": "moved by hand", "version": str(version.number)})
+        run.set_tags({"decision": "dry run" if settings.dry_run else "moved by hand", "version": str(version.number)})
         run.describe(told)
     print(f"{told}\n{tracking.signpost(run, tracking.LoggedModel(version.model_id, version.uri))}")
 

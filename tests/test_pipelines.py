@@ -344,3 +344,20 @@ def test_mlflow_still_needs_help_to_save_an_input_example(tmp_path: Path) -> Non
 def test_the_hardware_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     tags = hardware.describe("CPU: test")
     assert int(tags["hardware.cores"]) >= 1 and float(tags["hardware.memory_gib"]) > 0
+
+
+def test_only_names_that_mlflow_invents_are_replaced() -> None:
+    from mlflow.utils.name_utils import _generate_random_name
+
+    assert all(tracking.is_invented(_generate_random_name(integer_scale=3)) for _ in range(50))
+    assert not any(map(tracking.is_invented, ("wide-net-2", "capable-wolf", "capable-wolf-x", "train", "")))
+
+
+def test_what_waits_for_mlflow_run_does_not_wait_for_ever(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_cnn import aftermath
+
+    monkeypatch.setattr(aftermath, "SECONDS", 0.01)
+    for parent in (os.getpid(), 2**22 + 1):  # one that goes on, and one that is gone
+        run = client.create_run("0")
+        aftermath.main([str(parent), run.info.run_id, "killed"])
+        assert client.get_run(run.info.run_id).info.status == "KILLED"

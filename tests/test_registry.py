@@ -86,6 +86,8 @@ def test_a_better_one_takes_over_and_the_alias_can_be_moved_back(
     assert "mnist-cnn@champion was version 2, and is version 1 now" in capsys.readouterr().out
     register.main(["--alias", "champion", "--version", "2", "--dry_run", "true"])
     assert aliases(shelf)["champion"] == 1
+    (dry,) = shelf.search_runs(["0"], "tags.kind = 'register'", max_results=1)
+    assert dry.data.tags["decision"] == "dry run"
     # A person has taken the alias from it: no gate gives it back, another person can.
     run = call(trained["good"], small_dataset)
     assert aliases(shelf) == {"champion": 1, "challenger": 2} and len(registry.versions(NAME)) == 2

@@ -125,6 +125,22 @@ def test_what_is_up_to_date_is_reused_and_said(bench: Bench, capsys: pytest.Capt
     assert [program for program, _ in bench.calls[-2:]] == ["judges", "judges"]
 
 
+def test_the_time_to_go_leaves_out_what_is_up_to_date(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    do(step("one", 1), step("two", 2, ("one",)))
+    capsys.readouterr()
+    outcomes = do(step("one", 1), step("two", 2, ("one",)), step("three", 3, ("two",)))
+    said = capsys.readouterr().out
+    assert "[1/3] Step one · 0 s gone, about 1:00 min to go" in said and "[3/3] Step three · " in said
+    assert [one.state for one in outcomes.values()] == ["reused", "reused", "done"]
+
+
+def test_that_nobody_can_be_told_costs_no_step(bench: Bench) -> None:
+    def tell(outcomes: Outcomes) -> None:
+        raise mlflow.MlflowException("the network is gone")
+
+    assert [one.state for one in do(step("one", 1), step("two", 2), tell=tell).values()] == ["done", "done"]
+
+
 def test_other_code_or_data_is_not_up_to_date(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_cnn import recipes
 
