@@ -29,12 +29,12 @@ SIGMA = 0.3
 ENOUGH_DIVERSITY = 0.5
 """The mean distance between images of a class, as a share of that between real digits, that is asked for."""
 
-MARGIN = 0.02
-"""What is chosen must be so much more diverse than asked for, since it is judged again on other noise."""
+MARGIN = 0.04
+"""What is chosen must be so much more diverse than asked for: on other noise it was up to 0.03 less."""
 
 REPORTS: list[dict[str, float]] = [{"l2_weight": 1e-4}]
 L2: list[dict[str, float]] = [{"l2_weight": weight} for weight in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)]
-READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.6, "feature_weight": 0.2}
+READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.65, "feature_weight": 0.25}
 """What panel A chose on the readable network."""
 
 OTHERS: list[dict[str, float]] = [
@@ -45,7 +45,7 @@ OTHERS: list[dict[str, float]] = [
     READABLE,
     *(
         {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
-        for l2, pose, feature in ((2.0e-2, 0.7, 0.2), (2.0e-2, 0.65, 0.25), (1.5e-2, 0.5, 0.4))
+        for l2, pose, feature in ((1.5e-2, 0.6, 0.2), (1.5e-2, 0.8, 0.2), (1.5e-2, 0.5, 0.4))
     ),
     # Of the kind that a sweep of the ordinary network found: smooth strokes, kept from the border and on the move.
     {"l2_weight": 4e-3, "temperature": 6, "tv_weight": 1e-4, "border_weight": 0.5, "degrees": 13},
