@@ -230,8 +230,8 @@ def compact(images: Any) -> Any:
 
 
 def wide(images: Any) -> Any:
-    """Compact with more room in the middle, and dropout, for trainings long enough to use them."""
-    return layers.Dropout(0.3)(_three_convolutions(images, (16, 48, 64)))
+    """Compact with half as many filters again, or twice as many, and dropout, for trainings long enough to use them."""
+    return layers.Dropout(0.3)(_three_convolutions(images, (24, 64, 96)))
 
 
 def smooth(images: Any) -> Any:

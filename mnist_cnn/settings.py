@@ -69,7 +69,7 @@ class TrainSettings(Settings):
     PROGRAM: ClassVar[str] = "train"
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {},
-        "accurate": {"network": "wide", "epochs": 32, "augmentation": 0.7, "label_smoothing": 0.1},
+        "accurate": {"network": "wide", "epochs": 24, "augmentation": 0.7, "label_smoothing": 0.1},
         "readable": {
             "network": "smooth",
             "epochs": 7,
