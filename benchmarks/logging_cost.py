@@ -53,8 +53,9 @@ def main() -> None:
             setattr(tracking.TrackedRun, name, timed(name, function))
     for name in ("learning_curves", "evaluation"):
         setattr(figures, name, timed("draw figures", getattr(figures, name)))
-    tracking.close_stale_runs = timed("close stale runs", tracking.close_stale_runs)
-    tracking._close = timed("close", tracking._close)
+    for name in ("open_store", "_commit", "_describe_experiment", "close_stale_runs", "_close"):
+        setattr(tracking, name, timed(name.strip("_").replace("_", " "), getattr(tracking, name)))
+    tracking.mlflow.start_run = timed("start run", tracking.mlflow.start_run)
 
     shares, wholes, parts = [], [], []
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -28,7 +28,7 @@ if panel is None:
     sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
 
 from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been started quietly)
-from mnist_cnn.input_optimization.ascent import ascend  # noqa: E402
+from mnist_cnn.input_optimization import ascend  # noqa: E402
 from mnist_cnn.progress import AscentProgress  # noqa: E402
 
 network = tracking.load_model(model)

@@ -124,6 +124,7 @@ def _is_per_image(setting: dataclasses.Field[Any], value: Any) -> bool:
 def _plain_numbers(values: Any, kind: type) -> list[Any]:
     """The entries of a sequence or array as Python's own numbers; what cannot be one is left, to be refused."""
     entries = values.tolist() if hasattr(values, "tolist") else list(values)
+    entries = [entry.item() if hasattr(entry, "item") else entry for entry in entries]
     return [float(entry) if kind is float and type(entry) is int else entry for entry in entries]
 
 

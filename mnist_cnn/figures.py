@@ -167,7 +167,7 @@ def calibration(result: EvaluationResult, title: str) -> Figure:
     axes.set_xlabel("confidence (probability of the first choice)")
     axes.set_ylabel("accuracy")
     axes.set_title(f"{title}\nexpected calibration error {result.calibration_error:.2%}", loc="left", fontweight="bold")
-    axes.text(0.98, 0.02, "dot's area: share of the images", ha="right", va="bottom", color=QUIET, fontsize=8)
+    axes.text(0.98, 0.02, "the larger the dot, the more images", ha="right", va="bottom", color=QUIET, fontsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

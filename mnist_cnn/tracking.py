@@ -130,6 +130,7 @@ class TrackedRun:
         self._experiment_id: str = run.info.experiment_id
         self._client = mlflow.MlflowClient()
         self._buffer: list[Metric] = []
+        self._stamps: dict[tuple[str, int], int] = {}
         self._flushed = time.monotonic()
         self.is_shared: Callable[[], bool] = lambda: False
         """Whether others still work on the run when this process leaves it, so that it stays RUNNING."""
@@ -170,13 +171,20 @@ class TrackedRun:
         model: LoggedModel | None = None,
         data: LabelledImages | None = None,
     ) -> None:
-        """Buffer numbers and send them every two seconds, linked to a model and a data set where given."""
+        """Buffer numbers and send them every two seconds, linked to a model and a data set where given.
+
+        A number that was logged before, now that there is a model to link it to, stays one point.
+        """
         processes.check_signals()
         now = int(time.time() * 1000)
         model_id = model.model_id if model else None
         linked = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
+
+        def when(key: str) -> int:
+            return self._stamps.setdefault((key, step), now)
+
         self._buffer += [
-            Metric(key, float(value), now, step, model_id=model_id, run_id=self.run_id, **linked)
+            Metric(key, float(value), when(key), step, model_id=model_id, run_id=self.run_id, **linked)
             for key, value in metrics.items()
         ]
         if time.monotonic() - self._flushed > SECONDS_BETWEEN_FLUSHES:
@@ -198,8 +206,8 @@ class TrackedRun:
         mlflow.log_input(dataset, context=context)
 
     def log_figure(self, figure: Any, path: str) -> None:
-        """Log a matplotlib figure as a picture."""
-        self._client.log_figure(self.run_id, figure, path)
+        """Log a matplotlib figure as a PNG, packed fast rather than small: drawing is most of what logging costs."""
+        self._client.log_figure(self.run_id, figure, path, save_kwargs={"pil_kwargs": {"compress_level": 1}})
 
     def log_image(self, pixels: NDArray[np.uint8], key: str, step: int) -> None:
         """Log one picture of a series, (height, width[, 3]); the UI shows the series as a timeline to scrub through.
@@ -776,14 +784,16 @@ def _when_parent_has_gone(run_id: str, action: str) -> None:
 
 def _commit() -> dict[str, str]:
     """The commit of this code, and whether files differ from it; nothing where it is not in a git checkout."""
-    import git
-
+    try:
+        import git  # an ImportError where there is no git
+    except ImportError:
+        return {}
     try:
         repository = git.Repo(Path(__file__).parents[1])
-        commit = repository.head.commit.hexsha
-    except (git.exc.InvalidGitRepositoryError, ValueError):
+        changed = str(repository.is_dirty()).lower()
+        return {"mlflow.source.git.commit": repository.head.commit.hexsha, "git.uncommitted_changes": changed}
+    except (git.exc.GitError, ValueError):
         return {}
-    return {"mlflow.source.git.commit": commit, "git.uncommitted_changes": str(repository.is_dirty()).lower()}
 
 
 @contextmanager

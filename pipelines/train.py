@@ -81,14 +81,18 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
 
         result = training.train(network, data, settings, state=state, on_steps=on_steps, on_epoch=on_epoch)
 
+        tags = {"kind": "train", "network": settings.network, "regime": settings.regime}
+        model = run.log_model(network, data.validation.images[:2], tags)
+        last = result.history[-1].metrics()
+        for part, images in (("train", data.train), ("validation", data.validation)):
+            values = {name: last[name] for name in (f"{part}_loss", f"{part}_accuracy")}
+            run.log_metrics(values, settings.epochs, model=model, data=images)
+        run.log_metrics({"training_seconds": result.seconds}, settings.epochs, model=model, data=data.train)
+
         # Everything was chosen on validation data; from here on nothing is.
         test = dataset.load_test(settings.dataset)
         scores = evaluation.evaluate(network, test)
         run.log_data(test, "testing")
-        model = run.log_model(
-            network, test.images[:2], {"kind": "train", "network": settings.network, "regime": settings.regime}
-        )
-        run.log_metrics({"training_seconds": result.seconds}, settings.epochs, model=model, data=data.train)
         run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
         robust = None
         if settings.robustness != "none":

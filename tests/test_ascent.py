@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -73,6 +74,20 @@ def test_the_engine_gives_the_plain_loops_images_on_the_reports_network() -> Non
     result = ascend(network, starts, target, one_by_one)
     expected = plain_loop.optimise(network, starts[2], target, steps=100, **REPORT)
     np.testing.assert_allclose(result.final[2], expected, atol=1e-3)
+
+
+def test_the_package_itself_offers_the_engine() -> None:
+    from mnist_cnn import input_optimization
+
+    assert input_optimization.ascend is ascend and input_optimization.AscentSettings is AscentSettings
+    assert set(input_optimization.__all__) == {"ascend", "AscentResult", "AscentDiverged", "AscentSettings"}
+    with pytest.raises(AttributeError, match="descend"):
+        _ = input_optimization.descend
+
+
+def test_per_image_numbers_may_be_a_list_of_numpys_own() -> None:
+    settings = AscentSettings(l2_weight=list(np.geomspace(1e-4, 1e-2, 3)), seed=[np.int64(3), 4])
+    assert len(settings.l2_weight) == 3 and list(settings.seed) == [3, 4]
 
 
 def test_another_networks_images_equal_the_plain_loops(colour) -> None:
@@ -262,10 +277,11 @@ def test_ten_thousand_images_take_their_own_memory_and_no_more() -> None:
     assert peak(10_000) - peak(256) < arrays + 0.1
 
 
-def test_snapshots_that_no_memory_can_hold_are_refused_at_once(compact) -> None:
+def test_snapshots_that_no_memory_can_hold_are_refused_at_once(compact, monkeypatch) -> None:
+    monkeypatch.setattr(ascent.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * 2**30))
     settings = AscentSettings(steps=1_000_000, snapshot_every=1)
     with pytest.raises(
-        SettingError, match="keeps 1,000,001 snapshots of 10 images, 29.7 GiB, and .* GiB of memory are"
+        SettingError, match="keeps 1,000,001 snapshots of 10 images, 29.7 GiB, and 8.0 GiB of memory are"
     ):
         ascend(compact, noise(10), np.eye(10), settings)
 

@@ -63,7 +63,8 @@ def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_imports_only_from_floors_below(path) -> None:
     if path.stem == "__init__":
-        assert not imports(path)
+        assert imports(path) <= {"__future__", "__future__.annotations", "importlib", "importlib.import_module",
+                                 "typing", "typing.Any"}  # fmt: skip
         return
     floor = next(number for number, names in enumerate(FLOORS) if path.stem in names)
     below = set().union(*FLOORS[:floor])

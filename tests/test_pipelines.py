@@ -55,6 +55,12 @@ def test_a_run_holds_its_curves_epoch_by_epoch(client, finished) -> None:
         history = client.get_metric_history(finished.info.run_id, key)
         assert [metric.step for metric in history] == [1, 2], key
         assert all(np.isfinite(metric.value) for metric in history)
+    # The last epoch's are linked to the model and to the images, too.
+    (model,) = client.search_logged_models(["0"], f"source_run_id = '{finished.info.run_id}'")
+    linked = {metric.key: metric for metric in model.metrics}
+    assert linked["validation_accuracy"].value == finished.data.metrics["validation_accuracy"]
+    digests = {entry.tags[0].value: entry.dataset.digest for entry in finished.inputs.dataset_inputs}
+    assert linked["validation_loss"].dataset_digest == digests["validation"] != linked["train_loss"].dataset_digest
     steps = client.get_metric_history(finished.info.run_id, "step/loss")
     assert len(steps) >= 2 and steps[-1].step == 2 * 15
 
