@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from benchmarks import RESULTS, spread
 from mnist_cnn.answer import described
 from mnist_cnn.notes import with_interval
 from mnist_cnn.reference import EPOCHS, TEST_ACCURACY
+from mnist_cnn.settings import SCHEDULES, TrainSettings
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "-->\n", "\n<!-- end of results -->"
@@ -56,6 +58,25 @@ def speed() -> str:
     )
 
 
+def schedules() -> str:
+    """The best peak of each schedule, and the default."""
+    rows = load("schedules")["rows"]
+
+    def said(row: dict[str, Any]) -> str:
+        return f"{spread(row['validation_accuracies'])} % at {row['learning_rate']:g}"
+
+    def of(schedule: str) -> list[dict[str, Any]]:
+        return [row for row in rows if row["schedule"] == schedule]
+
+    best = {name: max(of(name), key=lambda row: statistics.median(row["validation_accuracies"])) for name in SCHEDULES}
+    (default,) = [row for row in of("one_cycle") if row["learning_rate"] == TrainSettings().learning_rate]
+    return (
+        "How the learning rate moves, by the validation accuracy of `quick` (`python -m benchmarks.schedules`, "
+        f"{len(default['validation_accuracies'])} seeds): one cycle {said(default)}, the default, and "
+        f"{said(best['one_cycle'])}, its best peak; a constant rate at best {said(best['constant'])}."
+    )
+
+
 def report() -> str:
     results = load("preset-report")
     (run,) = results["runs"]
@@ -94,11 +115,17 @@ def search_speed() -> str:
         notes.append(f"{spread(results['gflops'], '.0f')} GFLOP/s on {name} ({spread(results['peak'], '.0f')})")
     rounds = len(load("input-optimization-compact")["peak"])
     half = load("input-optimization-compact")["bfloat16"]
+    halves = [
+        f"{statistics.median(ratio):.1f} (on {name})"
+        for name in ("compact", "report")
+        for contender, ratio in load(f"input-optimization-{name}")["ratios"].items()
+        if "bfloat16" in contender
+    ]
     return (
         "\n".join(lines)
         + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. Of the arithmetic that a "
         f"matrix product of 1,024 x 1,024 reaches in the same rounds (in brackets), ours does {' and '.join(notes)}. "
-        "`mixed_bfloat16` is slower on this processor, which has no such arithmetic, and finds other images: after "
+        f"`mixed_bfloat16` takes {' and '.join(halves)} times as long, and finds other images: after "
         f"{half['steps']} steps on compact the pixels differ by {half['mean_difference']:.3f} on average, and the "
         f"float32 network gives those images' target a probability of {half['probability_in_float32']:.3f} (its own: "
         f"{half['own_probability']:.3f})."
@@ -195,6 +222,8 @@ test images. `python -m benchmarks.presets PRESET` measures a line, `python -m b
 {presets()}
 
 {speed()}
+
+{schedules()}
 
 The report's network (62,735,658 parameters) at full size, one epoch of 422 steps with our schedule (one cycle to Adam
 {load("preset-report")["settings"]["learning_rate"]:g}, BatchNorm recalibrated at the end) beside the report's five.
