@@ -29,12 +29,21 @@ TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747
 DPI = 100
 
 
+def _figure(
+    width: float, height: float, left: float = 0.8, bottom: float = 0.6, top: float = 0.4, right: float = 0.2
+) -> Figure:
+    """An empty figure with fixed margins, in inches: to work them out takes matplotlib as long as the drawing."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.18)
+    return figure
+
+
 def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = None) -> Figure:
     """Accuracy and loss, training against validation, epoch by epoch (the report's figure 4).
 
     steps: (n, 3) epoch (a fraction), running loss and running accuracy within the epochs; drawn faintly behind.
     """
-    figure = Figure(figsize=(10, 4), dpi=DPI, layout="constrained")
+    figure = _figure(10, 4)
     accuracy_axes, loss_axes = figure.subplots(1, 2)
     epochs = [result.epoch for result in history]
     many = len(history) > 12
@@ -112,7 +121,7 @@ def confusion_matrix(result: EvaluationResult, title: str) -> Figure:
     """Counts by true class and first choice; the hits are left pale so that the errors stand out."""
     counts = result.confusion
     errors = counts - np.diag(np.diag(counts))
-    figure = Figure(figsize=(6.4, 6), dpi=DPI, layout="constrained")
+    figure = _figure(6.4, 6, left=0.65)
     axes = figure.subplots()
     axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.3)
     for row, column in np.ndindex(*counts.shape):
@@ -134,7 +143,7 @@ def confusion_matrix(result: EvaluationResult, title: str) -> Figure:
 
 def per_class_accuracy(result: EvaluationResult, title: str) -> Figure:
     """Recall and precision of each class as dots, with the overall accuracy as a line."""
-    figure = Figure(figsize=(7, 3.6), dpi=DPI, layout="constrained")
+    figure = _figure(7, 3.6, bottom=0.95)
     axes = figure.subplots()
     classes = np.arange(len(result.recall))
     axes.axhline(result.accuracy, color=QUIET, linewidth=1, label=f"all: {result.accuracy:.2%}")
@@ -155,7 +164,7 @@ def per_class_accuracy(result: EvaluationResult, title: str) -> Figure:
 def calibration(result: EvaluationResult, title: str) -> Figure:
     """Accuracy against confidence: on the diagonal, the network is as often right as it says."""
     confidence, accuracy, counts = calibration_bins(result.probabilities, result.labels)
-    figure = Figure(figsize=(5, 5), dpi=DPI, layout="constrained")
+    figure = _figure(5, 5, top=0.65, left=0.65)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle="--")
     filled = counts > 0
