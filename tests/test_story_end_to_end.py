@@ -257,7 +257,7 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
         with page.expect_popup() as opened:
             page.get_by_role("link", name="Show scores as columns").click(timeout=60_000)
         with opened.value as scores:
-            for column in ("test_accuracy", "recognised_rate", "diversity", "l2_weight", "kind"):
+            for column in ("test_accuracy", "recognised_rate", "l2_weight", "kind"):
                 scores.get_by_role("columnheader", name=column).first.wait_for(timeout=60_000)
             scores.screenshot(path=pictures / "story_scores.png")
         page.goto(f"{address}/#/experiments/0/runs/{story.info.run_id}")

@@ -84,19 +84,31 @@ def journal(folder: Path) -> optuna.storages.BaseStorage:
 def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[str]) -> None:
     command = [*SWEEP, *words, "--sweep=killed", "--n_trials=60"]
     moments = random.Random(5)
-    for _ in range(5):
+
+    def kill_once() -> bool:
+        """Whether a trial was going on when the kill came."""
         process = start(*command, cwd=home)
         began = len((home / "sweeps.journal").read_bytes()) if (home / "sweeps.journal").exists() else 0
         if moments.random() < 0.75:  # among its trials; else wherever it is on its way there
-            wait_for(lambda began=began: (home / "sweeps.journal").exists()
+            wait_for(lambda: (home / "sweeps.journal").exists()
                      and len((home / "sweeps.journal").read_bytes()) > began + 2000)  # fmt: skip
             time.sleep(moments.uniform(0, 0.4))
         else:
             time.sleep(moments.uniform(1, 6))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    done = [study.state_of(trial) for trial in optuna.load_study(study_name="killed", storage=journal(home)).trials]
-    assert "complete" in done and "running" in done, "no kill hit a trial"
+        try:
+            trials = optuna.load_study(study_name="killed", storage=journal(home)).trials
+        except KeyError:
+            return False
+        return any(study.state_of(trial) == "running" for trial in trials)
+
+    hits = 0
+    for kills in range(1, 13):  # five at least, and on until two have hit a trial
+        hits += kill_once()
+        if kills >= 5 and hits >= 2:
+            break
+    assert hits >= 2, "no two kills of twelve hit a trial"
     status, output = run(*command, cwd=home)
     assert status == 0, output
     states = agreeing(client_of(home), journal(home), "killed")
