@@ -107,7 +107,7 @@ def do(
                 outcome = Outcome(step.name, step.title, "left out", reason=f"it needs: {titles}")
             else:
                 try:
-                    outcome = _do(step, outcomes, run, fresh, ready)
+                    outcome = reusable.get(step.name) or _do(step, outcomes, fresh, ready)
                 except Exception as error:
                     if not _is_of_the_world(error):
                         raise
@@ -173,7 +173,7 @@ def _up_to_date(step: Step, words: _Words) -> Outcome | None:
     return Outcome(step.name, step.title, "reused", seconds, found.info.run_id, words.command)
 
 
-def _do(step: Step, outcomes: Outcomes, run: TrackedRun, fresh: bool, ready: _Ready) -> Outcome:
+def _do(step: Step, outcomes: Outcomes, fresh: bool, ready: _Ready) -> Outcome:
     argv, command, recipe = words = _words(step, outcomes)
     if not step.always and not fresh:
         outcome = _up_to_date(step, words)

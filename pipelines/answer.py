@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mnist_cnn import dataset
-from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, AnswerSettings
+from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AnswerSettings
 from pipelines import enter
 
 
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         def keep(table: answer.Table, place: answer.Place) -> None:
             name, column, start = place
             run.log_metrics(notes.cell_metrics(name, column, table.cells[place]))
-            run.log_json(notes.answer_values(settings, table, checks), "answer.json")
+            if start == STARTS[-1]:  # each regularisation once: every cell so far is summed up anew
+                run.log_json(notes.answer_values(settings, table, checks), "answer.json")
             print(f"{name}, {column}, from {start}: {notes.score_line(table.cells[place].card)}", flush=True)
 
         found = answer.fill(
