@@ -72,8 +72,10 @@ def test_mlflow_run_trains_and_evaluates_from_any_folder(folder: Path, small_dat
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("epochs=abc", "train: `epochs` must be a whole number from 1 to 10,000; got 'abc'."),
         ("epochs=", "train: `epochs` must be a whole number from 1 to 10,000; got ''."),
         ("bogus=1", "train: `bogus` is not a setting of `train`; got '1'."),
+        ("dataset=nowhere.npz", "there is no file nowhere.npz"),
     ],
 )
 def test_mlflow_run_refuses_a_bad_value_and_leaves_no_run_running(folder: Path, setting: str, message: str) -> None:
@@ -240,8 +242,9 @@ def test_mlflow_run_searches_and_repeats_the_experiments(folder: Path, small_dat
     parent = names["experiments"].info.run_id
     children = [one for one in names.values() if one.data.tags.get("mlflow.parentRunId") == parent]
     assert len(children) == 6 and all(one.info.status == "FINISHED" for one in children)
-    status, output = mlflow_run("optimize", "targets=2+x", cwd=folder)
-    assert status != 0 and "'x' is not a class" in output and "Traceback" not in output
+    for setting, message in (("targets=2+x", "'x' is not a class"), ("l2_weight=-1", "`l2_weight` must be a number")):
+        status, output = mlflow_run("optimize", setting, cwd=folder)
+        assert status != 0 and message in output and "Traceback" not in output
 
 
 VISIBLE = """picture => {
