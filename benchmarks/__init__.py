@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn import hardware
+from mnist_cnn.runtime import hardware
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from benchmarks import keep
-from mnist_cnn import hardware
-from mnist_cnn.input_optimization.experiments import EXPERIMENTS
+from mnist_cnn.runtime import hardware
+from mnist_cnn.settings.experiments import EXPERIMENTS
 
 PICTURES = Path(__file__).parents[1] / "docs"
 

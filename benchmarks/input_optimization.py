@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import keep, plain_loop, spread
-from mnist_cnn import dataset, hardware
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import AscentSettings, TrainSettings
 
 OURS = {"compact": (256, 200), "report": (64, 12)}
@@ -88,16 +89,17 @@ def _what_bfloat16_does(name: str, ours: Any, plain: Any, half: Any, *others: An
 @functools.cache
 def _network(name: str) -> Any:
     """Trained where that takes seconds."""
-    from mnist_cnn import networks, training
+    from mnist_cnn.models import networks
+    from mnist_cnn.training import loop
 
     network = networks.build(name, 0)
     if name == "compact":
-        training.train(network, dataset.split(dataset.load_train()), TrainSettings())
+        loop.train(network, dataset.split(dataset.load_train()), TrainSettings())
     return network
 
 
 def _probabilities(name: str, images: Any) -> Any:
-    from mnist_cnn import evaluation
+    from mnist_cnn.training import evaluation
 
     return evaluation.predict(_network(name), images)
 
@@ -107,8 +109,8 @@ def _contenders(name: str) -> dict[str, tuple[Callable[[], Any], int, int]]:
     import keras
     import tensorflow as tf
 
-    from mnist_cnn import networks
     from mnist_cnn.input_optimization.ascent import ascend
+    from mnist_cnn.models import networks
 
     network = _network(name)
     target = np.eye(10, dtype=np.float32)[2]
@@ -155,7 +157,7 @@ def _flops_per_step(name: str) -> float:
     """
     import tensorflow as tf
 
-    from mnist_cnn import networks
+    from mnist_cnn.models import networks
 
     network = networks.build(name, 0)
     forward = tf.function(lambda images: network(images, training=False))

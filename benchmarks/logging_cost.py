@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import keep, spread
-from mnist_cnn import hardware
+from mnist_cnn.runtime import hardware
 
 
 def main() -> None:
@@ -28,7 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     device = hardware.start_tensorflow()
 
-    from mnist_cnn import figures, tracking
+    from mnist_cnn.reporting import figures
+    from mnist_cnn.tracking import runs
     from pipelines import train
 
     spent: dict[str, float] = {}
@@ -48,20 +49,20 @@ def main() -> None:
 
         return call
 
-    for name, function in list(vars(tracking.TrackedRun).items()):
+    for name, function in list(vars(runs.TrackedRun).items()):
         if callable(function) and not name.startswith("__"):
-            setattr(tracking.TrackedRun, name, timed(name, function))
+            setattr(runs.TrackedRun, name, timed(name, function))
     for name in ("learning_curves", "evaluation"):
         setattr(figures, name, timed("draw figures", getattr(figures, name)))
     for name in ("open_store", "_commit", "_describe_experiment", "close_stale_runs", "_close"):
-        setattr(tracking, name, timed(name.strip("_").replace("_", " "), getattr(tracking, name)))
-    tracking.mlflow.start_run = timed("start run", tracking.mlflow.start_run)
+        setattr(runs, name, timed(name.strip("_").replace("_", " "), getattr(runs, name)))
+    runs.mlflow.start_run = timed("start run", runs.mlflow.start_run)
 
     shares, wholes, parts = [], [], []
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         with contextlib.redirect_stdout(io.StringIO()):
-            tracking.mlflow.MlflowClient().search_experiments()
+            runs.mlflow.MlflowClient().search_experiments()
             train.main(["--batch_size", "4096"])  # imports and first calls
         for run in range(options.runs):
             spent.clear()

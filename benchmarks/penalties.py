@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import keep
-from mnist_cnn import dataset, hardware, tracking
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A
+from mnist_cnn.tracking import runs
 
 COMMON = {"l2_weight": 1e-4, "temperature": 4.0}
 PARTS = {
@@ -45,23 +47,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    model = tracking.resolve_model(options.model, regime="ordinary", network="smooth")
+    model = runs.resolve_model(options.model, regime="ordinary", network="smooth")
     device = hardware.start_tensorflow()
-    from mnist_cnn import answer, notes, scorecard
+    from mnist_cnn.judging import ablation, scorecard
+    from mnist_cnn.reporting import descriptions
     from pipelines import judges
 
     data = dataset.split(dataset.load_train())
     real = scorecard.RealDigits.of(data.train, data.validation)
     panel = judges.panel(PANEL_A, data).opinions
-    network = tracking.load_model(model)
+    network = runs.load_model(model)
     rows = {}
     for name, changes in variants().items():
-        found = answer.search(
+        found = ablation.search(
             network, "noise", changes, data.validation, panel, real,
             num_images=options.num_images, steps=options.steps, seed=options.seed,
         )  # fmt: skip
         rows[name] = {"settings": changes, **found.card.metrics()}
-        print(f"{name}: {notes.score_line(found.card)}", flush=True)
+        print(f"{name}: {descriptions.score_line(found.card)}", flush=True)
     keep(
         "penalties",
         device,

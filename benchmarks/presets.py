@@ -11,7 +11,8 @@ import argparse
 import dataclasses
 
 from benchmarks import keep, spread
-from mnist_cnn import dataset, hardware
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import TrainSettings
 
 
@@ -22,16 +23,17 @@ def main() -> None:
     options = parser.parse_args()
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import evaluation, networks, training
-    from mnist_cnn.progress import TrainingProgress
+    from mnist_cnn.models import networks
+    from mnist_cnn.reporting.progress import TrainingProgress
+    from mnist_cnn.training import evaluation, loop
 
     runs = []
     for seed in range(options.seeds):
         settings = TrainSettings.resolve({"preset": options.preset, "seed": seed})
         data = dataset.split(dataset.load_train(), settings.validation_fraction)
         network = networks.build(settings.network, seed, precision=settings.precision)
-        progress = TrainingProgress(settings.epochs, training.steps_per_epoch(len(data.train), settings.batch_size))
-        result = training.train(
+        progress = TrainingProgress(settings.epochs, loop.steps_per_epoch(len(data.train), settings.batch_size))
+        result = loop.train(
             network, data, settings, on_steps=progress.steps, on_epoch=lambda epoch, _, show=progress: show.epoch(epoch)
         )
         test = evaluation.evaluate(network, dataset.load_test())

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import keep, spread
-from mnist_cnn import dataset, hardware
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import SCHEDULES, TrainSettings
 
 PEAKS = (0.001, 0.005, 0.01, 0.02, 0.04)
@@ -19,7 +20,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     device = hardware.start_tensorflow()
-    from mnist_cnn import networks, training
+    from mnist_cnn.models import networks
+    from mnist_cnn.training import loop
 
     data = dataset.split(dataset.load_train())
     rows = []
@@ -29,7 +31,7 @@ def main() -> None:
             for seed in range(options.seeds):
                 settings = TrainSettings(schedule=schedule, learning_rate=peak, seed=seed)
                 network = networks.build(settings.network, seed)
-                accuracies.append(100 * training.train(network, data, settings).history[-1].validation_accuracy)
+                accuracies.append(100 * loop.train(network, data, settings).history[-1].validation_accuracy)
             rows.append({"schedule": schedule, "learning_rate": peak, "validation_accuracies": accuracies})
             print(f"{schedule}, {peak:g}: {spread(accuracies)} %", flush=True)
     keep("schedules", device, {"rows": rows})

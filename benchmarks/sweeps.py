@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import keep
-from mnist_cnn import hardware
+from mnist_cnn.runtime import hardware
 
 PROJECT = Path(__file__).parents[1]
 SNAPSHOTS = (50, 100, 150, 200)
@@ -33,7 +33,7 @@ STUDY = "benchmark"
 
 def nothing(settings: Any, result: Any, report: Any, tick: Any) -> None:
     """A trial that computes nothing, with numbers and pictures of the usual size."""
-    from mnist_cnn.trials import Strip
+    from mnist_cnn.sweeps.trials import Strip
 
     random = np.random.default_rng(int(1e6 * settings.learning_rate))
     images = random.random((10, len(SNAPSHOTS) + 1, 28, 28), np.float32) ** 6
@@ -45,8 +45,8 @@ def nothing(settings: Any, result: Any, report: Any, tick: Any) -> None:
 
 
 def open_study(storage: str) -> Any:
-    from mnist_cnn import study
     from mnist_cnn.settings import SweepSettings
+    from mnist_cnn.sweeps import study
 
     _, given = SweepSettings.from_command_line([])
     plan: Any = {"sampler": "tpe", "pruner": "median", "seed": 0, "fingerprint": {}}
@@ -55,15 +55,15 @@ def open_study(storage: str) -> Any:
 
 def work(storage: str, total: int, parent: str) -> None:
     """Trials until there are `total`."""
-    from mnist_cnn import sweeping
+    from mnist_cnn.sweeps import worker
 
     one = open_study(storage)
     while True:
-        sweeping.tidy(one, parent)
+        worker.tidy(one, parent)
         trial = one.claim(total)
         if trial is None:
             return
-        sweeping.one_trial(one, trial, parent, nothing, lambda: None)
+        worker.one_trial(one, trial, parent, nothing, lambda: None)
 
 
 def new_parent() -> str:
@@ -83,14 +83,15 @@ def cost(total: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         device = hardware.start_tensorflow()
-        from mnist_cnn import sweeping, tracking
+        from mnist_cnn.sweeps import worker
+        from mnist_cnn.tracking import runs
 
-        with tracking.tracked_run("sweep", name=STUDY) as run:
+        with runs.tracked_run("sweep", name=STUDY) as run:
             one = open_study("sweeps.journal")
-            board = sweeping.Board(run, one, "sweeps.journal")
-            sweeping.work(one, 3, run.run_id, evaluate, board.update)  # imports and first calls
+            board = worker.Board(run, one, "sweeps.journal")
+            worker.work(one, 3, run.run_id, evaluate, board.update)  # imports and first calls
             began.clear()
-            sweeping.work(one, total + 4, run.run_id, evaluate, board.update)
+            worker.work(one, total + 4, run.run_id, evaluate, board.update)
         size = Path("mlflow.db").stat().st_size, Path("sweeps.journal").stat().st_size
         os.chdir(PROJECT)
     seconds = np.diff(began)
@@ -175,18 +176,18 @@ def rate(folder: Path, storage: str, tracking_uri: str, workers: int, total: int
 
 
 def prepare(storage: str) -> None:
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
-    tracking.quiet_logs()
+    runs.quiet_logs()
     open_study(storage)
     print(new_parent())
 
 
 def timed_work(storage: str, total: int, parent: str) -> None:
     hardware.start_tensorflow()
-    from mnist_cnn import sweeping, tracking  # noqa: F401 (imported before the clock starts)
+    from mnist_cnn.tracking import runs  # noqa: F401 (imported before the clock starts)
 
-    tracking.quiet_logs()
+    runs.quiet_logs()
     open_study(storage)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -197,7 +198,7 @@ def workers(total: int) -> dict[str, Any]:
     """Seconds of a trial and trials a second of the default sweep, all trials whole, by 1 and by 2 workers."""
     import optuna
 
-    from mnist_cnn import study
+    from mnist_cnn.sweeps import study
 
     found: dict[str, Any] = {"trials": total, "device": hardware.start_tensorflow(), "rates": {}}
     for count in (1, 2):

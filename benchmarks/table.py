@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, spread
-from mnist_cnn.answer import described
-from mnist_cnn.notes import with_interval
-from mnist_cnn.reference import EPOCHS, TEST_ACCURACY
+from mnist_cnn.data.reference_report import EPOCHS, TEST_ACCURACY
+from mnist_cnn.judging.ablation import described
+from mnist_cnn.reporting.descriptions import with_interval
 from mnist_cnn.settings import SCHEDULES, TrainSettings
 
 README = Path(__file__).parents[1] / "README.md"

@@ -15,7 +15,8 @@ import argparse
 import time
 
 from benchmarks import keep, spread
-from mnist_cnn import dataset, hardware
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import TrainSettings
 
 GOAL = 0.99
@@ -31,7 +32,8 @@ def main() -> None:
     import keras
     from keras import layers
 
-    from mnist_cnn import evaluation, networks, training
+    from mnist_cnn.models import networks
+    from mnist_cnn.training import evaluation, loop
 
     data, test = dataset.split(dataset.load_train()), dataset.load_test()
 
@@ -64,7 +66,7 @@ def main() -> None:
     def ours(seed: int) -> tuple[float, int, float]:
         settings = TrainSettings(seed=seed)
         network = networks.build(settings.network, seed)
-        seconds = training.train(network, data, settings).seconds
+        seconds = loop.train(network, data, settings).seconds
         return seconds, settings.epochs, evaluation.evaluate(network, test).accuracy
 
     results: dict[str, list[dict[str, float]]] = {"example": [], "quick": []}

@@ -10,28 +10,30 @@ import sys
 import numpy as np
 from PIL import Image
 
-from mnist_cnn import dataset, hardware, tracking
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, AscentSettings
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.tracking import runs
 
 if len(sys.argv) > 3:
     sys.exit("gallery.py takes a model and a dataset, no more")
 uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.argv) - 1 :]]
 try:  # refused in words where something is not there
-    model = tracking.resolve_model(uri)
+    model = runs.resolve_model(uri)
     data = dataset.split(dataset.load_train(source))
     hardware.start_tensorflow()
-    panel = tracking.find_panel(PANEL_A, data.train.digest)
+    panel = runs.find_panel(PANEL_A, data.train.digest)
 except SettingError as error:
     sys.exit(str(error))
 if panel is None:
     sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
 
-from mnist_cnn import answer, scorecard  # noqa: E402 (TensorFlow has been started quietly)
 from mnist_cnn.input_optimization import ascend  # noqa: E402
-from mnist_cnn.progress import AscentProgress  # noqa: E402
+from mnist_cnn.judging import ablation, scorecard  # noqa: E402 (TensorFlow has been started quietly)
+from mnist_cnn.reporting.progress import AscentProgress  # noqa: E402
 
-network = tracking.load_model(model)
+network = runs.load_model(model)
 fives = data.validation.images[data.validation.labels == 5][:10]  # none of them trained the network
 count = len(fives)
 noise = np.random.default_rng(7).random((count, 28, 28, 1), np.float32)
@@ -39,7 +41,7 @@ noise = np.random.default_rng(7).random((count, 28, 28, 1), np.float32)
 # One call searches all: an image's start, target and seed are its own.
 starts = np.concatenate([noise, fives])
 targets = np.eye(10, dtype=np.float32)[[7] * count + [9] * count]
-settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * count), **answer.READABLE)
+settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * count), **ablation.READABLE)
 result = ascend(network, starts, targets, settings, on_progress=AscentProgress())
 
 real = scorecard.RealDigits.of(data.train, data.validation)

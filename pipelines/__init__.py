@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from mnist_cnn import processes
-from mnist_cnn.command_line import Interrupted, SettingError, WorkStopped, is_of_a_store
+from mnist_cnn.runtime import processes
+from mnist_cnn.settings.command_line import Interrupted, SettingError, WorkStopped, is_of_a_store
 
 
 def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
@@ -27,9 +27,9 @@ def enter(main: Callable[[Sequence[str]], None], program: str) -> None:
         print(f"\n{program}: {error or 'interrupted'}.", file=sys.stderr)
         processes.tell(reason=str(error) or "interrupted")
         if "MLFLOW_RUN_ID" in os.environ:  # nobody has opened that run yet, so nobody has closed it
-            from mnist_cnn import tracking
+            from mnist_cnn.tracking import runs
 
-            tracking.mark_interrupted(str(error) or "interrupted")
+            runs.mark_interrupted(str(error) or "interrupted")
         raise SystemExit(getattr(error, "exit_status", 130)) from None
     except Exception as error:
         if not _is_expected(error):
@@ -53,7 +53,7 @@ def refuse(program: str, reason: str) -> NoReturn:
     print(f"{program}: {reason}", file=sys.stderr)
     processes.tell(reason=reason)
     if "MLFLOW_RUN_ID" in os.environ:
-        from mnist_cnn import tracking
+        from mnist_cnn.tracking import runs
 
-        tracking.mark_refused(reason)
+        runs.mark_refused(reason)
     raise SystemExit(2)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnist_cnn import dataset
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AnswerSettings
 from pipelines import enter
 
@@ -14,22 +14,23 @@ from pipelines import enter
 def main(argv: Sequence[str] | None = None) -> None:
     settings, _ = AnswerSettings.from_command_line(argv)
     data = dataset.split(dataset.load_train(settings.dataset))
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     models = {
-        name: tracking.resolve_model(uri, regime=name, network="smooth")  # of one design: training alone differs
+        name: runs.resolve_model(uri, regime=name, network="smooth")  # of one design: training alone differs
         for name, uri in zip(REGIMES, given, strict=True)
         if name in settings.regimes
     }
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import answer, figures, notes, scorecard
-    from mnist_cnn.networks import refuse_misfit
+    from mnist_cnn.judging import ablation, scorecard
+    from mnist_cnn.models.networks import refuse_misfit
+    from mnist_cnn.reporting import descriptions, figures
     from pipelines import judges
 
-    with tracking.tracked_run("answer", name=settings.run_name, otherwise="answer") as run:
+    with runs.tracked_run("answer", name=settings.run_name, otherwise="answer") as run:
         used = {f"model_id.{name}": model.model_id for name, model in models.items()}
         run.log_settings(settings, {"digest": data.validation.digest, **used})
         run.set_tags({**hardware.describe(device), **used})
@@ -39,29 +40,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         real = scorecard.RealDigits.of(data.train, data.validation)
         choosing, proving = (judges.panel(name, data).opinions for name in (PANEL_A, PANEL_B))
 
-        networks = {name: tracking.load_model(model) for name, model in models.items()}
+        networks = {name: runs.load_model(model) for name, model in models.items()}
         for network in networks.values():
             refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
-        checks = answer.controls(data.train, test, next(iter(networks.values())), proving, real, settings.num_images)
+        checks = ablation.controls(data.train, test, next(iter(networks.values())), proving, real, settings.num_images)
         for name, card in checks.items():
             print(f"Control, {name}: recognised {card.rate:.1%}", flush=True)
         run.log_json({name: card.metrics() for name, card in checks.items()}, "controls.json")
 
-        def tell_tried(name: str, each: answer.Tried) -> None:
-            print(f"  tried on {name}: {answer.described(each.changes)}: {notes.score_line(each.card)}", flush=True)
+        def tell_tried(name: str, each: ablation.Tried) -> None:
+            print(
+                f"  tried on {name}: {ablation.described(each.changes)}: {descriptions.score_line(each.card)}",
+                flush=True,
+            )
 
-        def keep(table: answer.Table, place: answer.Place) -> None:
+        def keep(table: ablation.Table, place: ablation.Place) -> None:
             name, column, start = place
-            run.log_metrics(notes.cell_metrics(name, column, table.cells[place]))
+            run.log_metrics(descriptions.cell_metrics(name, column, table.cells[place]))
             if start == STARTS[-1]:  # each regularisation once: every cell so far is summed up anew
-                run.log_json(notes.answer_values(settings, table, checks), "answer.json")
-            print(f"{name}, {column}, from {start}: {notes.score_line(table.cells[place].card)}", flush=True)
+                run.log_json(descriptions.answer_values(settings, table, checks), "answer.json")
+            print(f"{name}, {column}, from {start}: {descriptions.score_line(table.cells[place].card)}", flush=True)
 
-        found = answer.fill(
+        found = ablation.fill(
             networks, settings, data.validation, choosing, proving, real, on_tried=tell_tried, on_cell=keep
         )
-        table = notes.answer_table(found)
+        table = descriptions.answer_table(found)
         run.log_text(table, "answer.md")
         run.log_figure(figures.answer_strip(found.cells), "figures/answer.png")
         run.log_figure(figures.answer_curve(found), "figures/recognised_against_diversity.png")
@@ -72,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             arrays["-".join(place)] = np.round(255 * cell.images).astype(np.uint8)
             arrays["-".join((*place, "targets"))] = cell.targets.argmax(axis=1).astype(np.uint8)
         run.log_arrays(arrays, "images.npz")
-        run.describe(notes.of_answer(table, checks))
+        run.describe(descriptions.of_answer(table, checks))
 
-    print(f"\n{table}\n{tracking.signpost(run)}")
+    print(f"\n{table}\n{runs.signpost(run)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnist_cnn import dataset
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import EvaluateSettings
 from pipelines import enter
 
@@ -12,33 +12,35 @@ from pipelines import enter
 def main(argv: Sequence[str] | None = None) -> None:
     settings, _ = EvaluateSettings.from_command_line(argv)
     test = dataset.load_test(settings.dataset)
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
-    model = tracking.resolve_model(settings.model)
-    from mnist_cnn import hardware
+    model = runs.resolve_model(settings.model)
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import adversary, evaluation, figures, networks, notes
+    from mnist_cnn.models import networks
+    from mnist_cnn.reporting import descriptions, figures
+    from mnist_cnn.training import attacks, evaluation
 
-    with tracking.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
+    with runs.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
         run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_data(test, "testing")
         run.log_used_model(model)
         print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
-        network = tracking.load_model(model)
+        network = runs.load_model(model)
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
         robust = None
         if settings.epsilon > 0:
-            robust = adversary.robust_accuracy(network, test, settings.epsilon)
+            robust = attacks.robust_accuracy(network, test, settings.epsilon)
             run.log_metrics(robust.metrics("test"), model=model, data=test)
         for name, figure in figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
             run.log_figure(figure, f"figures/{name}.png")
-        run.describe(notes.of_evaluation(model.uri, test, scores, robust))
+        run.describe(descriptions.of_evaluation(model.uri, test, scores, robust))
 
-    print(f"\n{notes.accuracy(scores, 'test')}{notes.robustness(robust)}{tracking.signpost(run, model)}")
+    print(f"\n{descriptions.accuracy(scores, 'test')}{descriptions.robustness(robust)}{runs.signpost(run, model)}")
 
 
 if __name__ == "__main__":

@@ -6,26 +6,28 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mnist_cnn import dataset
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import PANELS, JudgesSettings
 from pipelines import enter
 
 if TYPE_CHECKING:
-    from mnist_cnn import tracking
-    from mnist_cnn.judges import Panel, Trained
-    from mnist_cnn.scorecard import Scorecard
+    from mnist_cnn.judging.judges import Panel, Trained
+    from mnist_cnn.judging.scorecard import Scorecard
+    from mnist_cnn.tracking import runs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     settings, _ = JudgesSettings.from_command_line(argv)
     names = PANELS if settings.panel == "both" else (settings.panel,)
     data = dataset.split(dataset.load_train(settings.dataset))
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import figures, judges, notes, tracking
+    from mnist_cnn.judging import judges
+    from mnist_cnn.reporting import descriptions, figures
+    from mnist_cnn.tracking import runs
 
-    with tracking.tracked_run("judges", name=settings.run_name, otherwise=f"judges-{settings.panel}") as run:
+    with runs.tracked_run("judges", name=settings.run_name, otherwise=f"judges-{settings.panel}") as run:
         _log_circumstances(run, settings, data, device)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         trained, models = [], []
@@ -43,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.log_metrics(metrics, model=model, data=test)
         figure = figures.judges_accuracies(trained, tests, f"Test images of {test.name}")
         run.log_figure(figure, "figures/accuracies.png")
-        run.describe(notes.of_judges(trained, tests))
+        run.describe(descriptions.of_judges(trained, tests))
 
-    print(f"\n{notes.judges_table(trained, tests)}\n{tracking.signpost(run)}")
+    print(f"\n{descriptions.judges_table(trained, tests)}\n{runs.signpost(run)}")
 
 
 def panel(name: str, data: dataset.Split, seed: int = 0) -> Panel:
@@ -54,36 +56,38 @@ def panel(name: str, data: dataset.Split, seed: int = 0) -> Panel:
     Within an open run the training becomes its child, and the run is told whose opinions it holds by its tag
     `judges.A` or `judges.B`: the id of the run that holds the panel. The test images are not opened.
     """
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
     found = _panel(name, data, seed)
-    tracking.tag_open_run({f"judges.{name}": found.run_id})
+    runs.tag_open_run({f"judges.{name}": found.run_id})
     return found
 
 
 def _panel(name: str, data: dataset.Split, seed: int) -> Panel:
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import judges, notes, tracking
+    from mnist_cnn.judging import judges
+    from mnist_cnn.reporting import descriptions
+    from mnist_cnn.tracking import runs
 
-    found = tracking.find_panel(name, data.train.digest)
+    found = runs.find_panel(name, data.train.digest)
     if found is not None:
         return found
     print(f"No stored panel {name} of judges learnt from these images: training it first, a minute or two.", flush=True)
     start = time.perf_counter()
     settings = JudgesSettings(panel=name, seed=seed, dataset=_word_for(data))
-    with tracking.tracked_run("judges", name=f"judges-{name}", child=tracking.has_open_run()) as run:
+    with runs.tracked_run("judges", name=f"judges-{name}", child=runs.has_open_run()) as run:
         _log_circumstances(run, settings, data, device)
         trained = [each for each, _ in _train(run, name, data, seed)]
-        run.describe(notes.of_judges(trained, []))
+        run.describe(descriptions.of_judges(trained, []))
     print(f"Panel {name} of judges: trained in {time.perf_counter() - start:.0f} s.", flush=True)
     return judges.Panel(name, {each.judge.kind: each.judge for each in trained}, run.run_id)
 
 
 def scorer(name: str, data: dataset.Split) -> Callable[..., Scorecard]:
     """A function that scores images and targets (see `scorecard.score`) by a panel and by the real digits of `data`."""
-    from mnist_cnn import scorecard
+    from mnist_cnn.judging import scorecard
 
     judging = panel(name, data)
     real = scorecard.RealDigits.of(data.train, data.validation)
@@ -94,19 +98,17 @@ def scorer(name: str, data: dataset.Split) -> Callable[..., Scorecard]:
     return score
 
 
-def _log_circumstances(run: tracking.TrackedRun, settings: JudgesSettings, data: dataset.Split, device: str) -> None:
-    from mnist_cnn import hardware
+def _log_circumstances(run: runs.TrackedRun, settings: JudgesSettings, data: dataset.Split, device: str) -> None:
+    from mnist_cnn.runtime import hardware
 
     run.log_settings(settings, {"digest": data.train.digest})
     run.set_tags(hardware.describe(device))
     run.log_data(data.validation, "validation")
 
 
-def _train(
-    run: tracking.TrackedRun, name: str, data: dataset.Split, seed: int
-) -> list[tuple[Trained, tracking.LoggedModel]]:
+def _train(run: runs.TrackedRun, name: str, data: dataset.Split, seed: int) -> list[tuple[Trained, runs.LoggedModel]]:
     """Train a panel's judges one by one; each is logged and told of as soon as it is there."""
-    from mnist_cnn import judges
+    from mnist_cnn.judging import judges
 
     half = judges.half(data.train, name)
     run.log_data(half, f"training {name}")

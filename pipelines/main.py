@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_cnn import dataset, processes, recipes
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import fingerprint, processes
 from mnist_cnn.settings import MainSettings, SweepSettings
 from pipelines import enter
 
 if TYPE_CHECKING:
-    from mnist_cnn.steps import Outcomes, Step
-    from mnist_cnn.tracking import TrackedRun
+    from mnist_cnn.reporting.steps import Outcomes, Step
+    from mnist_cnn.tracking.runs import TrackedRun
 
 PAGE = "report.html"
 
@@ -60,24 +61,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, _ = MainSettings.from_command_line(argv)
     dataset.load_train(_data(settings))  # refused now rather than in each step
     first = processes.standby()
-    from mnist_cnn import hardware, tracking
+    from mnist_cnn.runtime import hardware
+    from mnist_cnn.tracking import runs
 
-    tracking.open_store()
-    with tracking.tracked_run("main", name=settings.run_name, otherwise=f"story-{settings.scale}") as run:
+    runs.open_store()
+    with runs.tracked_run("main", name=settings.run_name, otherwise=f"story-{settings.scale}") as run:
         run.log_settings(settings, {})
         _tell(run, {})
         print(f"Run {run.name} ({run.run_id})")
-        from mnist_cnn import steps
+        from mnist_cnn.reporting import steps
 
         outcomes = steps.do(plan(settings), run, fresh=settings.fresh, first=first, tell=lambda some: _tell(run, some))
         device = hardware.start_tensorflow()
-        from mnist_cnn import story
+        from mnist_cnn.reporting import reproduction_page
 
         run.set_tags(hardware.describe(device))
-        page = story.page(settings, run.run_id, outcomes)
+        page = reproduction_page.page(settings, run.run_id, outcomes)
         run.log_text(page, PAGE)
-        path = _write(page, tracking.store_folder() / PAGE)
-        print(f"\n{steps.summary(outcomes)}\n{tracking.signpost(run)}\nPage     {path}", flush=True)
+        path = _write(page, runs.store_folder() / PAGE)
+        print(f"\n{steps.summary(outcomes)}\n{runs.signpost(run)}\nPage     {path}", flush=True)
         failed = [outcome.title for outcome in outcomes.values() if not outcome.is_there]
         if failed:
             raise steps.StepsFailed(f"not all was done: {', '.join(failed)}; the page says why, and tells the rest")
@@ -96,8 +98,8 @@ def _write(page: str, path: Path) -> str:
 
 def plan(settings: MainSettings) -> list[Step]:
     """The steps of a scale, in their order."""
-    from mnist_cnn import tracking
-    from mnist_cnn.steps import Step
+    from mnist_cnn.reporting.steps import Step
+    from mnist_cnn.tracking import runs
 
     words = FULL if settings.scale == "full" else SMOKE
     seconds = SECONDS[settings.scale]
@@ -107,12 +109,12 @@ def plan(settings: MainSettings) -> list[Step]:
         return {**words[name], **common}
 
     def model(outcomes: Outcomes, name: str) -> str:
-        return f"models:/{tracking.model_of_run(outcomes[name].run_id)}"
+        return f"models:/{runs.model_of_run(outcomes[name].run_id)}"
 
     def sweep(name: str, outcomes: Outcomes) -> dict[str, str]:
         """A sweep goes on with trials that other code has made; here that is another sweep."""
         own = {**of("sweep"), "model": model(outcomes, name)}
-        recipe = recipes.recipe_of_command(SweepSettings, [f"--{key}={word}" for key, word in own.items()])
+        recipe = fingerprint.recipe_of_command(SweepSettings, [f"--{key}={word}" for key, word in own.items()])
         return {**own, "sweep": f"{name}-{recipe[:8]}"}
 
     networks = ("ordinary", "readable")
@@ -169,7 +171,7 @@ The whole story: **`report.html`** tells it on one page, as soon as all steps ar
 
 def _tell(run: TrackedRun, outcomes: Outcomes) -> None:
     """Keep with the run how far it is."""
-    from mnist_cnn import steps
+    from mnist_cnn.reporting import steps
 
     run.describe(NOTE.format(summary=steps.summary(outcomes)))
     run.replace_table(

@@ -6,48 +6,48 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from mnist_cnn import dataset
-from mnist_cnn.input_optimization import experiments
-from mnist_cnn.settings import PANEL_A, ExperimentsSettings, OptimizeSettings
+from mnist_cnn.data import dataset
+from mnist_cnn.settings import PANEL_A, ExperimentsSettings, OptimizeSettings, experiments
 from pipelines import enter, judges
 
 if TYPE_CHECKING:
-    from mnist_cnn import tracking
     from mnist_cnn.input_optimization.ascent import AscentResult
     from mnist_cnn.input_optimization.starts import Panel
-    from mnist_cnn.scorecard import Scorecard
+    from mnist_cnn.judging.scorecard import Scorecard
+    from mnist_cnn.tracking import runs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     settings, given = OptimizeSettings.from_command_line(argv)
     if settings.from_trial:
-        from mnist_cnn import sweep_runs
+        from mnist_cnn.tracking import sweep_runs
 
         settings = OptimizeSettings.resolve({**sweep_runs.settings_of_trial(settings.from_trial), **given})
     data = dataset.split(dataset.load_train(settings.dataset))
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
-    model = tracking.resolve_model(settings.model)
-    from mnist_cnn import hardware
+    model = runs.resolve_model(settings.model)
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import networks, notes
+    from mnist_cnn.models import networks
+    from mnist_cnn.reporting import descriptions
 
     wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
-    with tracking.tracked_run(
+    with runs.tracked_run(
         "optimize", name=settings.run_name, otherwise=f"optimize-{settings.targets}-from-{settings.start}"
     ) as run:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = tracking.load_model(model)
+        network = runs.load_model(model)
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
         score = judges.scorer(PANEL_A, data)
         found = search(run, network, wishes, settings, data, score, "Search")
-        run.describe(notes.of_optimization(model.uri, settings, found.result, found.panel, found.card))
+        run.describe(descriptions.of_optimization(model.uri, settings, found.result, found.panel, found.card))
 
-    print(f"\n{notes.ascent_table(found.result, found.panel, found.card)}\n{tracking.signpost(run, model)}")
+    print(f"\n{descriptions.ascent_table(found.result, found.panel, found.card)}\n{runs.signpost(run, model)}")
 
 
 class Found(NamedTuple):
@@ -60,7 +60,7 @@ class Found(NamedTuple):
 
 
 def search(
-    run: tracking.TrackedRun,
+    run: runs.TrackedRun,
     network: Any,
     wishes: Sequence[experiments.Wish],
     settings: OptimizeSettings | ExperimentsSettings,
@@ -72,9 +72,10 @@ def search(
 
     Starts are drawn from the images that did not train.
     """
-    from mnist_cnn import figures, neighbours, notes
     from mnist_cnn.input_optimization import ascent, starts
-    from mnist_cnn.progress import AscentProgress
+    from mnist_cnn.judging import nearest_digits
+    from mnist_cnn.reporting import descriptions, figures
+    from mnist_cnn.reporting.progress import AscentProgress
 
     seed = cast(int, settings.seed)  # A command line gives one for all.
     panel = starts.draw(wishes, settings.num_images, seed, data.validation, dataset.NUM_CLASSES, settings.sigma)
@@ -90,7 +91,7 @@ def search(
     origin = {"starts": panel.starts.images, "start_labels": panel.starts.labels}
     card = score(result.final, panel.targets, **origin)
     run.log_metrics(card.metrics(), int(result.steps[-1]))
-    nearest = neighbours.nearest(result.final, data.train)
+    nearest = nearest_digits.nearest(result.final, data.train)
     strip = figures.film_strip(result, panel, nearest, title)
     run.log_figure(strip, "figures/film_strip.png")
     run.log_figure(figures.finals(result, panel, nearest, title), "figures/finals.png")
@@ -98,7 +99,7 @@ def search(
     for still in figures.timeline(result, panel):
         run.log_image(still.pixels, still.series, still.step)
     run.log_bytes(figures.animation(figures.frames(result, panel, title)), "animation.gif")
-    run.log_table(notes.searches(result, panel, nearest, card), "searches.json")
+    run.log_table(descriptions.searches(result, panel, nearest, card), "searches.json")
     return Found(result, panel, card, strip)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mnist_cnn import dataset
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import PANEL_A, RegisterSettings
+from mnist_cnn.settings.command_line import SettingError
 from pipelines import enter, judges
 
 if TYPE_CHECKING:
-    from mnist_cnn import tracking
-    from mnist_cnn.gate import Decision, Origin, Version
+    from mnist_cnn.judging.promotion import Decision, Origin, Version
+    from mnist_cnn.tracking import runs
 
 VALIDATION_FRACTION = 0.1
 """Taken for a model of which nobody knows how it was trained."""
@@ -30,44 +30,46 @@ def main(argv: Sequence[str] | None = None) -> None:
         _move(settings)
         return
     images = dataset.load_train(settings.dataset)
-    from mnist_cnn import registry, tracking
+    from mnist_cnn.tracking import registry, runs
 
-    tracking.open_store()
+    runs.open_store()
     if settings.experiment:
         model = registry.best_of(settings.experiment, settings.metric, settings.dataset)
     else:
-        model = tracking.resolve_model(settings.model)
+        model = runs.resolve_model(settings.model)
     origin = registry.origin(model.model_id)
     if not model.model_id:
-        raise tracking.TrackingError(f"`model`: {model.uri} is no logged model; give the one that a run has logged.")
+        raise runs.TrackingError(f"`model`: {model.uri} is no logged model; give the one that a run has logged.")
     if origin.digest and origin.digest != images.digest:
-        raise tracking.TrackingError(
+        raise runs.TrackingError(
             f"`dataset`: the model of the run {origin.run_id} learned from other images (digest {origin.digest}, "
             f"{settings.dataset} has {images.digest}); give its own and another name: -P dataset={origin.dataset} "
             "-P name=..., or another `model`."
         )
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    with tracking.tracked_run("register", name=settings.run_name, otherwise=f"register-{settings.name}") as run:
+    with runs.tracked_run("register", name=settings.run_name, otherwise=f"register-{settings.name}") as run:
         run.log_settings(settings, {"digest": images.digest, "model_id": model.model_id})
         run.set_tags({**hardware.describe(device), "model_id": model.model_id})
         run.log_used_model(model)
         _register(settings, run, model, origin, images)
-    print(tracking.signpost(run, model))
+    print(runs.signpost(run, model))
 
 
 def _register(
     settings: RegisterSettings,
-    run: tracking.TrackedRun,
-    model: tracking.LoggedModel,
+    run: runs.TrackedRun,
+    model: runs.LoggedModel,
     origin: Origin,
     images: dataset.LabelledImages,
 ) -> None:
-    from mnist_cnn import networks, notes, registry, tracking
+    from mnist_cnn.models import networks
+    from mnist_cnn.reporting import descriptions
+    from mnist_cnn.tracking import registry, runs
 
     print(f"Registering {model.uri} as {settings.name} (trained by the run {origin.run_id or 'unknown'}).", flush=True)
-    network = tracking.load_model(model)
+    network = runs.load_model(model)
     networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
     with registry.alone():
         is_new = False
@@ -88,7 +90,7 @@ def _register(
             print("Another champion was made meanwhile: once more, against that one.", flush=True)
         if made is not None and decision.promoted and not decision.is_champion:
             registry.point(made[0], "champion")
-    print(notes.of_decision(settings, decision, made), flush=True)
+    print(descriptions.of_decision(settings, decision, made), flush=True)
     run.log_metrics(decision.metrics())
     run.set_tags({"decision": decision.word})
 
@@ -97,7 +99,7 @@ def _register(
     if made is not None:
         _describe(made[0], origin, images, decision, measured)
         run.set_tags({"version": str(made[0].number)})
-    run.describe(notes.of_registration(settings, decision, made, measured))
+    run.describe(descriptions.of_registration(settings, decision, made, measured))
 
 
 def _describe(
@@ -108,32 +110,36 @@ def _describe(
     measured: dict[str, float],
 ) -> None:
     """What stands on a version; how a champion became it stays there when it is registered once more."""
-    from mnist_cnn import notes, registry
+    from mnist_cnn.reporting import descriptions
+    from mnist_cnn.tracking import registry
 
-    tags = notes.version_tags(origin, images.digest, decision, measured)
+    tags = descriptions.version_tags(origin, images.digest, decision, measured)
     if decision.is_champion:
         registry.describe(version, {name: word for name, word in tags.items() if name != "decision"}, "")
     else:
-        registry.describe(version, tags, notes.of_version(origin, decision, measured))
+        registry.describe(version, tags, descriptions.of_version(origin, decision, measured))
 
 
 def _decide(
     settings: RegisterSettings,
     network: object,
-    model: tracking.LoggedModel,
+    model: runs.LoggedModel,
     origin: Origin,
     champion: Version | None,
     images: dataset.LabelledImages,
 ) -> Decision:
     """On the validation images that neither the model nor the champion learned from."""
-    from mnist_cnn import evaluation, gate, networks, registry, tracking
+    from mnist_cnn.judging import promotion
+    from mnist_cnn.models import networks
+    from mnist_cnn.tracking import registry, runs
+    from mnist_cnn.training import evaluation
 
     fractions = [origin.validation_fraction]
     if champion is not None:
         its_origin = registry.origin(champion.model_id)
         kept = champion.tags.get(registry.DIGEST_TAG) or its_origin.digest or images.digest
         if kept != images.digest:
-            raise tracking.TrackingError(
+            raise runs.TrackingError(
                 f"`dataset`: the champion of {settings.name}, version {champion.number}, was judged on other images "
                 f"(digest {kept}, {settings.dataset} has {images.digest}); give those, or another `name`."
             )
@@ -145,29 +151,32 @@ def _decide(
     own = registry.of_model(settings.name, model.model_id)
     if own is not None and own.number != number and registry.ROLLED_BACK_TAG in own.tags:
         way = f"mlflow run . -e register -P name={settings.name} -P alias=champion -P version={own.number}"
-        return gate.decide(ours, number, None, settings.margin, f"It was rolled back by hand ({way} brings it back)")
+        return promotion.decide(
+            ours, number, None, settings.margin, f"It was rolled back by hand ({way} brings it back)"
+        )
     if champion is None or champion.model_id == model.model_id:
-        return gate.decide(ours, number, None, settings.margin)
+        return promotion.decide(ours, number, None, settings.margin)
     try:
-        theirs = tracking.load_model(tracking.LoggedModel(champion.model_id, champion.uri))
+        theirs = runs.load_model(runs.LoggedModel(champion.model_id, champion.uri))
         networks.refuse_misfit(theirs, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
     except (SettingError, ImportError) as error:
         reason = f"The champion, version {number}, cannot be used ({error}), so nothing can be compared with it"
         way = "; -P alias=champion -P version=N makes another the champion by hand"
-        return gate.decide(ours, number, None, settings.margin, reason + way)
-    return gate.decide(ours, number, evaluation.evaluate(theirs, held_out).hits, settings.margin)
+        return promotion.decide(ours, number, None, settings.margin, reason + way)
+    return promotion.decide(ours, number, evaluation.evaluate(theirs, held_out).hits, settings.margin)
 
 
 def _measure(
     settings: RegisterSettings,
-    run: tracking.TrackedRun,
+    run: runs.TrackedRun,
     network: object,
-    model: tracking.LoggedModel,
+    model: runs.LoggedModel,
     origin: Origin,
     images: dataset.LabelledImages,
 ) -> dict[str, float]:
     """What stands on the version besides: accuracy on test images, under attack, and whether its images are read."""
-    from mnist_cnn import adversary, answer, evaluation
+    from mnist_cnn.judging import ablation
+    from mnist_cnn.training import attacks, evaluation
 
     test = dataset.load_test(settings.dataset)
     run.log_data(test, "testing")
@@ -177,17 +186,17 @@ def _measure(
         known = {name: value for name, value in origin.metrics.items() if name.startswith("test_robust_accuracy")}
     if not known and settings.attacked:
         print(f"Attacking {min(settings.attacked, len(test)):,} test images.", flush=True)
-        known = adversary.robust_accuracy(network, test, RADIUS, settings.attacked).metrics("test")
+        known = attacks.robust_accuracy(network, test, RADIUS, settings.attacked).metrics("test")
     measured |= known
     if settings.num_images:
         data = dataset.split(images)
         judging = judges.panel(PANEL_A, data)
-        from mnist_cnn import scorecard
+        from mnist_cnn.judging import scorecard
 
         real = scorecard.RealDigits.of(data.train, data.validation)
         print(f"Searching for {10 * settings.num_images} digits from noise.", flush=True)
-        found = answer.search(
-            network, "noise", answer.READABLE, data.validation, judging.opinions, real,
+        found = ablation.search(
+            network, "noise", ablation.READABLE, data.validation, judging.opinions, real,
             num_images=settings.num_images, steps=STEPS, seed=0,
         )  # fmt: skip
         measured |= found.card.metrics()
@@ -198,16 +207,17 @@ def _measure(
 
 
 def _move(settings: RegisterSettings) -> None:
-    from mnist_cnn import notes, registry, tracking
+    from mnist_cnn.reporting import descriptions
+    from mnist_cnn.tracking import registry, runs
 
-    tracking.open_store()
+    runs.open_store()
     version = registry.version(settings.name, settings.version)
-    if not tracking.is_model_there(version.model_id):
-        raise tracking.TrackingError(
+    if not runs.is_model_there(version.model_id):
+        raise runs.TrackingError(
             f"`version`: the files of {version.uri} are not there ({version.source}); give one that can be loaded."
         )
     with (
-        tracking.tracked_run(
+        runs.tracked_run(
             "register", name=settings.run_name, otherwise=f"{settings.alias}-is-version-{settings.version}"
         ) as run,
         registry.alone(),
@@ -218,10 +228,10 @@ def _move(settings: RegisterSettings) -> None:
             registry.point(version, settings.alias)
             if settings.alias == "champion":
                 registry.note_rollback(version, before)
-        told = notes.of_move(settings, version, before)
+        told = descriptions.of_move(settings, version, before)
         run.set_tags({"decision": "dry run" if settings.dry_run else "moved by hand", "version": str(version.number)})
         run.describe(told)
-    print(f"{told}\n{tracking.signpost(run, tracking.LoggedModel(version.model_id, version.uri))}")
+    print(f"{told}\n{runs.signpost(run, runs.LoggedModel(version.model_id, version.uri))}")
 
 
 if __name__ == "__main__":

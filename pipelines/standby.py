@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from mnist_cnn import processes
+from mnist_cnn.runtime import processes
 from pipelines import enter
 
 MODULES = ("adversary", "answer", "figures", "judges", "notes", "training", "input_optimization.ascent")
@@ -19,7 +19,7 @@ MODULES = ("adversary", "answer", "figures", "judges", "notes", "training", "inp
 
 def main() -> None:
     processes.end_with_parent(processes.parent())
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     hardware.start_tensorflow()
     for name in MODULES:

@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mnist_cnn import dataset, processes
+from mnist_cnn.data import dataset
+from mnist_cnn.runtime import processes
 from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, SweepSettings, goals
-from mnist_cnn.space import Choices, Space
+from mnist_cnn.settings.search_space import Choices, Space
 from pipelines import enter
 
 if TYPE_CHECKING:
-    from mnist_cnn import tracking
-    from mnist_cnn.study import Study
-    from mnist_cnn.sweeping import Evaluate
+    from mnist_cnn.sweeps.study import Study
+    from mnist_cnn.sweeps.worker import Evaluate
+    from mnist_cnn.tracking import runs
 
 WORKER_OF = "MNIST_CNN_WORKER_OF"
 """Set in the environment of a worker: the id of the sweep's run."""
@@ -46,11 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def ascent_trials(data: dataset.Split, *, judged: bool) -> Evaluate:
     """Trials of `optimize` on logged networks, scored by panel A where they are to be judged."""
-    from mnist_cnn import networks, tracking, trials
+    from mnist_cnn.models import networks
+    from mnist_cnn.sweeps import trials
+    from mnist_cnn.tracking import runs
     from pipelines import judges
 
     def load(uri: str) -> Any:
-        network = tracking.load_model(tracking.resolve_model(uri))
+        network = runs.load_model(runs.resolve_model(uri))
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
         return network
 
@@ -65,13 +68,15 @@ def run_sweep(
     prepare: Callable[[], Evaluate],
 ) -> None:
     """Open the study and its run, do what is left of the trials, here or in workers, and draw what came out."""
-    from mnist_cnn import hardware, study, tracking
+    from mnist_cnn.runtime import hardware
+    from mnist_cnn.sweeps import study
+    from mnist_cnn.tracking import runs
 
     if WORKER_OF in os.environ:
         processes.end_with_parent(processes.parent())
     fingerprint = _fingerprint(settings, space, data)
     name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
-    storage = settings.storage or str(tracking.store_folder() / "sweeps.journal")
+    storage = settings.storage or str(runs.store_folder() / "sweeps.journal")
     one, made = study.open_study(
         storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
         seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
@@ -81,41 +86,42 @@ def run_sweep(
         total = min(total, space.num_points() or total)
     if WORKER_OF in os.environ:
         hardware.start_tensorflow()
-        from mnist_cnn import sweeping
+        from mnist_cnn.sweeps import worker
 
-        with tracking.interruptible():
-            sweeping.work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
+        with runs.interruptible():
+            worker.work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
         return
 
     parent = "" if made else _parent_of(one)
     device = hardware.start_tensorflow()
-    from mnist_cnn import report, sweeping
+    from mnist_cnn.reporting import sweep_page
+    from mnist_cnn.sweeps import worker
 
     try:
-        with tracking.tracked_run("sweep", otherwise=one.name, resume=parent) as run:
+        with runs.tracked_run("sweep", otherwise=one.name, resume=parent) as run:
             run.is_shared = lambda: one.is_worked_on_by_others()
             _begin(run, one, settings, space, data, device)
             left = total - one.num_finished()
             print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
-            sweeping.reconcile(one, run.run_id)
-            board = sweeping.Board(run, one, storage)
+            worker.reconcile(one, run.run_id)
+            board = worker.Board(run, one, storage)
             try:
                 if settings.workers > 1:
                     prepare()  # what the workers would each train for themselves
                     workers = _Workers(settings, space, {**words, "sweep": name}, run.run_id)
                     workers.watch(one, total, board.update)
                 else:
-                    sweeping.work(one, total, run.run_id, prepare(), board.update)
+                    worker.work(one, total, run.run_id, prepare(), board.update)
             except KeyboardInterrupt:
-                sweeping.tidy(one, run.run_id)
+                worker.tidy(one, run.run_id)
                 board.finish(in_a_hurry=True)
                 raise
-            sweeping.tidy(one, run.run_id)
+            worker.tidy(one, run.run_id)
             board.finish()
     except KeyboardInterrupt:
         print(f"\nThe same command goes on with {name}; nothing that is finished is done again.", file=sys.stderr)
         raise
-    print(f"\n{report.best_table(one)}\n{tracking.signpost(run)}\nAgain    {report.how_to_repeat(one)}")
+    print(f"\n{sweep_page.best_table(one)}\n{runs.signpost(run)}\nAgain    {sweep_page.how_to_repeat(one)}")
 
 
 def _fingerprint(settings: SweepSettings, space: Space, data: dataset.Split) -> dict[str, str]:
@@ -126,10 +132,10 @@ def _fingerprint(settings: SweepSettings, space: Space, data: dataset.Split) -> 
 
 def _with_models(space: Space) -> Space:
     """The space with each `model` as the URI of one network, so that a newer one does not change a sweep."""
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
     def uri(word: str) -> str:
-        found = tracking.resolve_model("", regime=word) if word in REGIMES else tracking.resolve_model(word)
+        found = runs.resolve_model("", regime=word) if word in REGIMES else runs.resolve_model(word)
         return f"models:/{found.model_id}" if found.model_id else found.uri
 
     several = space.varied.get("model")
@@ -141,9 +147,9 @@ def _with_models(space: Space) -> Space:
 
 def _parent_of(one: Study) -> str:
     """Id of the run of a sweep that is gone on with; empty for a new one."""
-    from mnist_cnn import sweep_runs, tracking
+    from mnist_cnn.tracking import runs, sweep_runs
 
-    tracking.open_store()
+    runs.open_store()
     known = one.await_run_id()
     if not known:
         found = sweep_runs.sweep_run(one.name)
@@ -151,22 +157,23 @@ def _parent_of(one: Study) -> str:
     if sweep_runs.brought_back(known):
         print(f"The run {known} of {one.name} had been deleted: it is brought back, and gone on with.", flush=True)
     if not sweep_runs.is_there(known):
-        raise tracking.TrackingError(
-            f"`sweep`: the run {known} of {one.name} is not in {tracking.tracking_uri()}; give the tracking store it "
+        raise runs.TrackingError(
+            f"`sweep`: the run {known} of {one.name} is not in {runs.tracking_uri()}; give the tracking store it "
             "was made in, or another name."
         )
     return known
 
 
 def _begin(
-    run: tracking.TrackedRun,
+    run: runs.TrackedRun,
     one: Study,
     settings: SweepSettings,
     space: Space,
     data: dataset.Split,
     device: str,
 ) -> None:
-    from mnist_cnn import hardware, sweep_runs
+    from mnist_cnn.runtime import hardware
+    from mnist_cnn.tracking import sweep_runs
 
     if not one.run_id:
         made_of = {sweep_runs.OF_TAG: space.trial.PROGRAM, sweep_runs.GOALS_TAG: ",".join(one.goals)}
@@ -208,10 +215,11 @@ class _Workers:
 
     def watch(self, one: Study, total: int, tell: Callable[[], None]) -> None:
         """Wait until all have ended. One that is killed is told of, and replaced."""
-        from mnist_cnn import sweeping, tracking
+        from mnist_cnn.sweeps import worker as sweep_worker
+        from mnist_cnn.tracking import runs
 
         try:
-            with tracking.deferring_interrupts() as check:
+            with runs.deferring_interrupts() as check:
                 while self._working:
                     check()
                     for worker in list(self._working):
@@ -225,11 +233,11 @@ class _Workers:
                             self._replacements_left -= 1
                             self._working.append(self._start())
                     tell()
-                    time.sleep(sweeping.SECONDS_BETWEEN_LOOKS)
+                    time.sleep(sweep_worker.SECONDS_BETWEEN_LOOKS)
         finally:
             self._end()
         if not one.is_finished(total):
-            raise sweeping.SweepStopped("all workers ended before the sweep did; what they said stands above")
+            raise sweep_worker.SweepStopped("all workers ended before the sweep did; what they said stands above")
 
     def _end(self) -> None:
         for worker in self._working:

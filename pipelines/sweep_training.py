@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mnist_cnn import dataset
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import SweepTrainingSettings, goals
 from pipelines import enter
 from pipelines.sweep import run_sweep
 
 if TYPE_CHECKING:
-    from mnist_cnn.sweeping import Evaluate
+    from mnist_cnn.sweeps.worker import Evaluate
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = dataset.split(dataset.load_train(fixed.dataset), fixed.validation_fraction)
 
     def prepare() -> Evaluate:
-        from mnist_cnn import trials
+        from mnist_cnn.sweeps import trials
 
         return trials.TrainingTrials(data, robust="robust_accuracy" in goals(settings.goal))
 

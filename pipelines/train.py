@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mnist_cnn import dataset
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
 from mnist_cnn.settings import TrainSettings
+from mnist_cnn.settings.command_line import SettingError
 from pipelines import enter
 
 
@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _settings_of(run_id: str, given: dict[str, object]) -> tuple[TrainSettings, str]:
     """The settings and the data's digest of an interrupted run; what was given besides must agree with them."""
-    from mnist_cnn import tracking
+    from mnist_cnn.tracking import runs
 
-    stored = tracking.resumable(run_id, TrainSettings.PROGRAM)
+    stored = runs.resumable(run_id, TrainSettings.PROGRAM)
     settings = TrainSettings(**{**stored["settings"], "resume": run_id})
     for name, value in given.items():
         if name != "run_name" and value != getattr(settings, name):
@@ -35,15 +35,18 @@ def _settings_of(run_id: str, given: dict[str, object]) -> tuple[TrainSettings, 
 
 
 def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
-    from mnist_cnn import hardware
+    from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn import adversary, evaluation, figures, networks, notes, tracking, training
-    from mnist_cnn.progress import TrainingProgress
+    from mnist_cnn.models import networks
+    from mnist_cnn.reporting import descriptions, figures
+    from mnist_cnn.reporting.progress import TrainingProgress
+    from mnist_cnn.tracking import runs
+    from mnist_cnn.training import attacks, evaluation, loop
 
     otherwise = f"train-{settings.network}-{settings.preset}"
-    with tracking.tracked_run("train", name=settings.run_name, otherwise=otherwise, resume=settings.resume) as run:
-        state = tracking.newest_checkpoint(settings.resume) if settings.resume else None
+    with runs.tracked_run("train", name=settings.run_name, otherwise=otherwise, resume=settings.resume) as run:
+        state = runs.newest_checkpoint(settings.resume) if settings.resume else None
         if not settings.resume:
             run.log_settings(settings, {"digest": digest})
             run.log_data(data.train, "training")
@@ -53,15 +56,15 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
             settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
         )
         run.log_text(networks.summary(network), "model_summary.txt")
-        num_steps = training.steps_per_epoch(len(data.train), settings.batch_size)
+        num_steps = loop.steps_per_epoch(len(data.train), settings.batch_size)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         if state is not None:
             print(f"Going on after epoch {state.epoch} of {settings.epochs}.")
 
         progress = TrainingProgress(settings.epochs, num_steps)
-        curve = training.StepCurve(num_steps)
+        curve = loop.StepCurve(num_steps)
 
-        def on_steps(steps: training.StepResults) -> None:
+        def on_steps(steps: loop.StepResults) -> None:
             progress.steps(steps)
             curve.add(steps)
             run.log_metrics(
@@ -73,13 +76,13 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
                 step=steps.first + len(steps.losses),
             )
 
-        def on_epoch(result: training.EpochResult, state: Callable[[], training.TrainingState]) -> None:
+        def on_epoch(result: loop.EpochResult, state: Callable[[], loop.TrainingState]) -> None:
             progress.epoch(result)
             run.log_metrics(result.metrics(), step=result.epoch)
             run.flush()
             run.save_checkpoint(state())
 
-        result = training.train(network, data, settings, state=state, on_steps=on_steps, on_epoch=on_epoch)
+        result = loop.train(network, data, settings, state=state, on_steps=on_steps, on_epoch=on_epoch)
 
         tags = {"kind": "train", "network": settings.network, "regime": settings.regime}
         model = run.log_model(network, data.validation.images[:2], tags)
@@ -96,18 +99,18 @@ def _train(settings: TrainSettings, data: dataset.Split, digest: str) -> None:
         run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
         robust = None
         if settings.robustness != "none":
-            print(f"Attacking {adversary.ATTACKED} validation and as many test images within {settings.epsilon:g}.")
-            within = adversary.robust_accuracy(network, data.validation, settings.epsilon)
+            print(f"Attacking {attacks.ATTACKED} validation and as many test images within {settings.epsilon:g}.")
+            within = attacks.robust_accuracy(network, data.validation, settings.epsilon)
             run.log_metrics(within.metrics("validation"), settings.epochs, model=model, data=data.validation)
-            robust = adversary.robust_accuracy(network, test, settings.epsilon)
+            robust = attacks.robust_accuracy(network, test, settings.epsilon)
             run.log_metrics(robust.metrics("test"), settings.epochs, model=model, data=test)
         run.log_figure(figures.learning_curves(result.history, curve.points()), "figures/learning_curves.png")
         for name, figure in figures.evaluation(scores, test.images, "Test images").items():
             run.log_figure(figure, f"figures/{name}.png")
-        run.describe(notes.of_training(settings, result, scores, model.uri, robust))
+        run.describe(descriptions.of_training(settings, result, scores, model.uri, robust))
         run.delete_checkpoints()
 
-    print(f"\n{notes.accuracy(scores, 'test')}{notes.robustness(robust)}{tracking.signpost(run, model)}")
+    print(f"\n{descriptions.accuracy(scores, 'test')}{descriptions.robustness(robust)}{runs.signpost(run, model)}")
 
 
 if __name__ == "__main__":

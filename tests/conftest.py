@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_cnn import hardware
+from mnist_cnn.runtime import hardware
 
 hardware.start_tensorflow()
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_cnn import adversary, networks
-from mnist_cnn.dataset import LabelledImages
+from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.models import networks
+from mnist_cnn.training import attacks
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +19,7 @@ def linear_losses(direction):
 
 
 def attack(losses, images, radii, steps=10, seed=(0, 0)):
-    run = tf.function(lambda x: adversary.raise_loss(losses, x, radii, steps, tf.constant(seed)), autograph=False)
+    run = tf.function(lambda x: attacks.raise_loss(losses, x, radii, steps, tf.constant(seed)), autograph=False)
     return run(tf.constant(images, tf.float32)).numpy()
 
 
@@ -62,7 +63,7 @@ def test_it_raises_the_loss_as_plain_numpy_ascent_does() -> None:
 
     radius, steps = 2.0, 3
     seed = tf.constant((5, 6))
-    start = np.clip(images + radius * adversary._in_unit_ball(tf.constant(images), seed).numpy(), 0, 1)
+    start = np.clip(images + radius * attacks._in_unit_ball(tf.constant(images), seed).numpy(), 0, 1)
     for _ in range(steps):
         gradient = 2 * (start - centre)
         offset = (
@@ -87,7 +88,7 @@ def test_each_image_has_a_draw_of_its_own_and_a_seed_repeats_it() -> None:
 
 def test_no_digits_are_noise_and_shuffled_digits() -> None:
     images = (RNG.random((10, 28, 28, 1)) < 0.2).astype(np.float32)
-    made = tf.function(lambda x: adversary.off_manifold(x, tf.constant((0, 1))))(tf.constant(images)).numpy()
+    made = tf.function(lambda x: attacks.off_manifold(x, tf.constant((0, 1))))(tf.constant(images)).numpy()
     assert made.shape == images.shape
     assert 0.45 < made[:5].mean() < 0.55 and made.min() >= 0 and made.max() < 1 + 1e-6
     for shuffled, digit in zip(made[5:], images[5:], strict=True):
@@ -109,7 +110,7 @@ def test_robust_hits_are_those_that_no_change_within_the_radius_can_turn(thresho
     means = np.array([0.45, 0.35, 0.2, 0.55, 0.7, 0.9])
     images = np.tile(means[:, None, None, None], (1, 4, 4, 1)).astype(np.float32)
     data = labelled(images, means > 0.5)
-    found = [adversary.robust_hits(threshold_network, data, radius, steps=20).tolist() for radius in (1e-3, 0.4, 1.0)]
+    found = [attacks.robust_hits(threshold_network, data, radius, steps=20).tolist() for radius in (1e-3, 0.4, 1.0)]
     assert found == [
         [True] * 6,
         [False, True, True, False, True, True],
@@ -120,4 +121,4 @@ def test_robust_hits_are_those_that_no_change_within_the_radius_can_turn(thresho
 def test_an_image_that_is_wrong_from_the_start_is_no_hit(threshold_network) -> None:
     images = np.full((2, 4, 4, 1), 0.9, np.float32)
     data = labelled(images, [0, 1])
-    assert adversary.robust_hits(threshold_network, data, 0.01).tolist() == [False, True]
+    assert attacks.robust_hits(threshold_network, data, 0.01).tolist() == [False, True]

@@ -15,11 +15,13 @@ import tensorflow as tf
 from conftest import PROJECT
 
 from benchmarks import plain_loop
-from mnist_cnn import dataset, networks, training, transforms
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged, ascend
+from mnist_cnn.models import networks, transforms
 from mnist_cnn.settings import AscentSettings, TrainSettings
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.training import loop
 
 REPORT = {"learning_rate": 0.05, "l2_weight": 1e-4}
 
@@ -37,7 +39,7 @@ def compact() -> keras.Model:
     """A compact network that has learned its digits: of one that has not, the plain loop's own images are unstable."""
     data = dataset.split(dataset.load_train(), 0.8)
     network = networks.build("compact", 0)
-    training.train(network, data, TrainSettings())
+    loop.train(network, data, TrainSettings())
     return network
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mnist_cnn.comparison import Share, difference, paired_difference, wilson_interval
+from mnist_cnn.data.intervals import Share, difference, paired_difference, wilson_interval
 
 
 def share(hits: int, of: int) -> Share:

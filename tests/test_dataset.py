@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset
-from mnist_cnn.dataset import DatasetError
+from mnist_cnn.data import dataset
+from mnist_cnn.data.dataset import DatasetError
 
 
 @pytest.fixture(scope="module")

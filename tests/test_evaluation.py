@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from mnist_cnn import comparison, evaluation
+from mnist_cnn.data import intervals
+from mnist_cnn.training import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,13 @@ def test_every_number_agrees_with_scikit_learn(guesses: tuple[np.ndarray, np.nda
 )
 def test_the_interval_is_wilsons(hits: int, total: int, low: float, high: float) -> None:
     """Values by R's binom::binom.confint(hits, total, methods = "wilson")."""
-    assert comparison.wilson_interval(hits, total) == pytest.approx((low, high), abs=2e-5)
+    assert intervals.wilson_interval(hits, total) == pytest.approx((low, high), abs=2e-5)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     hits = np.random.default_rng(0).binomial(500, 0.97, 4000)
-    intervals = [comparison.wilson_interval(int(h), 500) for h in hits]
-    assert np.mean([low <= 0.97 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.015)
+    ends = [intervals.wilson_interval(int(h), 500) for h in hits]
+    assert np.mean([low <= 0.97 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_a_network_that_is_as_right_as_it_says_has_no_calibration_error() -> None:

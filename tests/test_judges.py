@@ -9,8 +9,10 @@ import mlflow
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset, judges, tracking
+from mnist_cnn.data import dataset
+from mnist_cnn.judging import judges
 from mnist_cnn.settings import PANEL_A, PANEL_B, PANELS
+from mnist_cnn.tracking import runs
 from pipelines import judges as pipeline
 
 
@@ -160,13 +162,13 @@ def test_a_panel_says_nothing_on_the_terminal(client, trained, data, capfd: pyte
 
 
 def test_only_a_whole_panel_of_the_same_data_and_version_is_found(client, trained, data) -> None:
-    assert tracking.find_panel(PANEL_A, data.validation.digest) is None
+    assert runs.find_panel(PANEL_A, data.validation.digest) is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judges, "VERSION", "another")
-        assert tracking.find_panel(PANEL_A, data.train.digest) is None
-    with tracking.tracked_run("judges", name="cut short") as run:
+        assert runs.find_panel(PANEL_A, data.train.digest) is None
+    with runs.tracked_run("judges", name="cut short") as run:
         run.log_judge(judges.train("mlp", PANEL_A, data, seed=9).judge, PANEL_A, data.train.digest)
-    found = tracking.find_panel(PANEL_A, data.train.digest)
+    found = runs.find_panel(PANEL_A, data.train.digest)
     assert found is not None
     seed_0 = judges.train("mlp", PANEL_A, data, seed=0).judge.predict(data.validation.images)
     np.testing.assert_array_equal(found.judges["mlp"].predict(data.validation.images), seed_0)
@@ -180,7 +182,7 @@ def test_a_panel_that_is_missing_is_trained_within_the_open_run_and_without_the_
         np.savez(other, **{**dict(arrays), "x_train": arrays["x_train"][::-1], "y_train": arrays["y_train"][::-1]})
     data = dataset.split(dataset.load_train(str(other)))
     monkeypatch.setattr(dataset, "load_test", None)
-    with tracking.tracked_run("sweep") as run:
+    with runs.tracked_run("sweep") as run:
         panel = pipeline.panel(PANEL_A, data)
     said = capsys.readouterr().out
     assert "No stored panel A of judges" in said and "Panel A of judges: trained in" in said
@@ -202,17 +204,17 @@ def test_a_judge_that_was_tampered_with_is_refused_before_it_is_read(client, tra
         for changed in (content[:-1] + bytes([content[-1] ^ 1]), content[:1000], b""):
             path.write_bytes(changed)
             read.clear()
-            with pytest.raises(tracking.TrackingError, match="judge-B-mlp .* is not what was logged.*mlflow run"):
-                tracking.find_panel(PANEL_B, data.train.digest)
+            with pytest.raises(runs.TrackingError, match="judge-B-mlp .* is not what was logged.*mlflow run"):
+                runs.find_panel(PANEL_B, data.train.digest)
             assert len(read) == judges.KINDS.index("mlp")
         path.unlink()
-        with pytest.raises(tracking.TrackingError, match="judge-B-mlp"):
-            tracking.find_panel(PANEL_B, data.train.digest)
+        with pytest.raises(runs.TrackingError, match="judge-B-mlp"):
+            runs.find_panel(PANEL_B, data.train.digest)
     finally:
         path.write_bytes(content)
     (path.parent / "more.txt").write_text("more")
-    with pytest.raises(tracking.TrackingError, match="is not what was logged"):
-        tracking.find_panel(PANEL_B, data.train.digest)
+    with pytest.raises(runs.TrackingError, match="is not what was logged"):
+        runs.find_panel(PANEL_B, data.train.digest)
     (path.parent / "more.txt").unlink()
 
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_cnn import networks
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.models import networks
 from mnist_cnn.settings import NETWORKS
+from mnist_cnn.settings.command_line import SettingError
 
 
 @pytest.fixture(scope="module")

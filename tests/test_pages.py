@@ -9,9 +9,9 @@ import re
 import numpy as np
 from PIL import Image
 
-from mnist_cnn import figures, pages
-from mnist_cnn.pages import Film
-from mnist_cnn.training import EpochResult
+from mnist_cnn.reporting import figures, pages
+from mnist_cnn.reporting.pages import Film
+from mnist_cnn.training.loop import EpochResult
 
 
 def pictures(markup: str) -> list[np.ndarray]:

@@ -14,9 +14,13 @@ import mlflow
 import numpy as np
 import pytest
 
-from mnist_cnn import command_line, dataset, hardware, networks, processes, tracking, training
-from mnist_cnn.command_line import SettingError
-from mnist_cnn.settings import TrainSettings
+from mnist_cnn.data import dataset
+from mnist_cnn.models import networks
+from mnist_cnn.runtime import hardware, processes
+from mnist_cnn.settings import TrainSettings, command_line
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.tracking import runs
+from mnist_cnn.training import loop
 from pipelines import evaluate, train
 
 QUICK = ["--epochs", "2", "--batch_size", "64", "--seed", "4"]
@@ -111,14 +115,14 @@ class Cut(RuntimeError):
 
 def cut_after(epoch: int, error: BaseException, patch: pytest.MonkeyPatch) -> None:
     """Make the training raise `error` after an epoch, its checkpoint stored."""
-    save = tracking.TrackedRun.save_checkpoint
+    save = runs.TrackedRun.save_checkpoint
 
-    def save_and_stop(run: tracking.TrackedRun, state: training.TrainingState) -> None:
+    def save_and_stop(run: runs.TrackedRun, state: loop.TrainingState) -> None:
         save(run, state)
         if state.epoch == epoch:
             raise error
 
-    patch.setattr(tracking.TrackedRun, "save_checkpoint", save_and_stop)
+    patch.setattr(runs.TrackedRun, "save_checkpoint", save_and_stop)
 
 
 class SignalledWhileItGoes:
@@ -136,7 +140,7 @@ def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
     lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_value))
     went_on = False
-    with pytest.raises(command_line.Interrupted), tracking.tracked_run("train") as run:
+    with pytest.raises(command_line.Interrupted), runs.tracked_run("train") as run:
         SignalledWhileItGoes()
         assert len(lost) == 1 and isinstance(lost[0], command_line.Interrupted)
         if log_more:
@@ -145,7 +149,7 @@ def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
     assert not went_on
     ended = client.get_run(run.run_id)
     assert (ended.info.status, ended.data.tags["reason"]) == ("KILLED", "interrupted by SIGTERM")
-    with tracking.tracked_run("train"):
+    with runs.tracked_run("train"):
         pass  # it is forgotten by then
 
 
@@ -223,7 +227,7 @@ def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path,
 
 
 def test_a_loss_that_is_not_a_number_fails_the_run_with_the_reason(client, small_dataset: Path) -> None:
-    with pytest.raises(training.TrainingDiverged):
+    with pytest.raises(loop.TrainingDiverged):
         train.main(["--dataset", str(small_dataset), "--learning_rate", "10", "--schedule", "constant",
                     "--weight_decay", "10", "--epochs", "40", "--batch_size", "64"])  # fmt: skip
     run = newest(client)
@@ -251,7 +255,7 @@ def test_the_next_run_closes_one_whose_command_was_killed_before_it_opened_it(cl
     young = client.create_run("0", tags=shell)
     command = subprocess.Popen(["sleep", "60"], env={**os.environ, "MLFLOW_RUN_ID": waiting.info.run_id})
     try:
-        tracking.close_stale_runs()
+        runs.close_stale_runs()
     finally:
         command.kill()
         command.wait()
@@ -329,9 +333,9 @@ def test_without_any_trained_model_evaluate_says_what_to_do(tmp_path: Path, clie
 
 def test_the_test_images_are_not_opened_before_training_has_ended(client, small_dataset: Path, monkeypatch) -> None:
     opened: list[str] = []
-    load_test, trainer = dataset.load_test, training.train
+    load_test, trainer = dataset.load_test, loop.train
     monkeypatch.setattr(dataset, "load_test", lambda *a: opened.append("test") or load_test(*a))
-    monkeypatch.setattr(training, "train", lambda *a, **k: (trainer(*a, **k), opened.append("trained"))[0])
+    monkeypatch.setattr(loop, "train", lambda *a, **k: (trainer(*a, **k), opened.append("trained"))[0])
     train.main(["--dataset", str(small_dataset), "--batch_size", "512"])
     assert opened == ["trained", "test"]
 
@@ -355,12 +359,12 @@ def test_the_hardware_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_names_that_mlflow_invents_are_replaced() -> None:
     from mlflow.utils.name_utils import _generate_random_name
 
-    assert all(tracking.is_invented(_generate_random_name(integer_scale=3)) for _ in range(50))
-    assert not any(map(tracking.is_invented, ("wide-net-2", "capable-wolf", "capable-wolf-x", "train", "")))
+    assert all(runs.is_invented(_generate_random_name(integer_scale=3)) for _ in range(50))
+    assert not any(map(runs.is_invented, ("wide-net-2", "capable-wolf", "capable-wolf-x", "train", "")))
 
 
 def test_what_waits_for_mlflow_run_does_not_wait_for_ever(client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_cnn import aftermath
+    from mnist_cnn.runtime import aftermath
 
     monkeypatch.setattr(aftermath, "SECONDS", 0.01)
     for parent in (os.getpid(), 2**22 + 1):  # one that goes on, and one that is gone

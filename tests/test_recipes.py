@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cnn import recipes
+from mnist_cnn.runtime import fingerprint
 from mnist_cnn.settings import SweepSettings, TrainSettings
 
 
 def of(*argv: str, cls=TrainSettings) -> str:
-    return recipes.recipe_of_command(cls, argv)
+    return fingerprint.recipe_of_command(cls, argv)
 
 
 def test_what_changes_a_number_changes_the_recipe_and_nothing_else_does() -> None:
@@ -49,11 +49,11 @@ def test_code_counts_that_a_program_imports_directly_or_not(tmp_path: Path, monk
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(recipes, "ROOT", tmp_path)
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
 
     def digest() -> str:
-        recipes.code_digest.cache_clear()
-        return recipes.code_digest("train")
+        fingerprint.code_digest.cache_clear()
+        return fingerprint.code_digest("train")
 
     try:
         seen = [digest()]
@@ -64,9 +64,11 @@ def test_code_counts_that_a_program_imports_directly_or_not(tmp_path: Path, monk
         (tmp_path / "mnist_cnn/apart.py").write_text("# nobody imports it\n")
         assert digest() == seen[-1]
     finally:
-        recipes.code_digest.cache_clear()
+        fingerprint.code_digest.cache_clear()
 
 
 def test_every_entry_point_is_found_with_what_it_imports() -> None:
-    train = recipes._imported(recipes.ROOT / "pipelines/train.py", (recipes.ROOT / "pipelines/train.py").read_bytes())
-    assert {"training.py", "networks.py", "tracking.py", "settings.py"} <= {path.name for path in train}
+    train = fingerprint._imported(
+        fingerprint.ROOT / "pipelines/train.py", (fingerprint.ROOT / "pipelines/train.py").read_bytes()
+    )
+    assert {"loop.py", "networks.py", "runs.py", "__init__.py"} <= {path.name for path in train}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn import registry, tracking
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.tracking import registry, runs
 from pipelines import register, train
 
 pytestmark = pytest.mark.slow
@@ -257,8 +257,8 @@ def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
 def test_without_a_lock_the_first_of_two_versions_of_one_model_stays(
     shelf, trained, small_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tracking.resolve_model(trained["good"])
-    model = tracking.LoggedModel(shelf.search_logged_models(["0"])[0].model_id, model.uri)
+    model = runs.resolve_model(trained["good"])
+    model = runs.LoggedModel(shelf.search_logged_models(["0"])[0].model_id, model.uri)
     looked = []
     of_model = registry.of_model
 
@@ -285,7 +285,7 @@ def test_a_champion_made_meanwhile_is_compared_with_as_well(
         asked.append(alias)
         if len(asked) == 2:
             monkeypatch.setattr(registry, "holder", holder)
-            version, _ = registry.register(name, tracking.resolve_model(f"models:/{model_of(trained['good'])}"), "")
+            version, _ = registry.register(name, runs.resolve_model(f"models:/{model_of(trained['good'])}"), "")
             registry.point(version, "champion")
         return holder(name, alias)
 
@@ -300,8 +300,8 @@ def test_a_champion_made_meanwhile_is_compared_with_as_well(
 
 def test_a_run_whose_model_was_deleted_is_not_up_to_date(client, trained) -> None:
     run = client.get_run(trained["twin"])
-    recipe = run.data.tags[tracking.RECIPE_TAG]
-    assert tracking.run_of_recipe("train", recipe).info.run_id == trained["twin"]
+    recipe = run.data.tags[runs.RECIPE_TAG]
+    assert runs.run_of_recipe("train", recipe).info.run_id == trained["twin"]
     model_id = run.outputs.model_outputs[0].model_id
     client.delete_logged_model(model_id)
-    assert tracking.run_of_recipe("train", recipe) is None
+    assert runs.run_of_recipe("train", recipe) is None

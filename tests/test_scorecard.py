@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset, scorecard
-from mnist_cnn.scorecard import RealDigits
+from mnist_cnn.data import dataset
+from mnist_cnn.judging import scorecard
+from mnist_cnn.judging.scorecard import RealDigits
 
 RNG = np.random.default_rng(0)
 

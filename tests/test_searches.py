@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_cnn import dataset, figures, tracking
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization.ascent import AscentDiverged, AscentResult
-from mnist_cnn.input_optimization.experiments import wishes as wishes_of
 from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.reporting import figures
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.experiments import wishes as wishes_of
+from mnist_cnn.tracking import runs
 from pipelines import evaluate, experiments, optimize, train
 
 SHORT = ["--steps", "20", "--snapshot_every", "10", "--num_images", "2"]
@@ -107,7 +109,7 @@ def test_a_search_is_scored_by_judges_of_panel_a(client, searched) -> None:
     table = json.loads(local(searched, "searches.json").read_text())
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
     arrays = np.load(local(searched, "arrays.npz"))
-    panel = tracking.find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest)
+    panel = runs.find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest)
     assert panel is not None
     for kind, opinions in panel.opinions(arrays["snapshots"][-1]).items():
         assert [line[f"judge_{kind}"] for line in lines] == opinions.argmax(axis=1).tolist()
@@ -225,7 +227,7 @@ def log_network(client, shape: tuple[int, int, int], num_classes: int, activatio
     network = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(num_classes, activation=activation)]
     )
-    with tracking.tracked_run("other") as run:
+    with runs.tracked_run("other") as run:
         return run.log_model(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
 
 
@@ -248,6 +250,6 @@ def test_a_model_that_does_not_fit_is_refused(client, small_dataset, shape, num_
 
 def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model) -> None:
     cut = client.create_logged_model("0", name="model", tags={"kind": "train"})
-    assert tracking.resolve_model("").uri == model
+    assert runs.resolve_model("").uri == model
     client.finalize_logged_model(cut.model_id, "FAILED")
-    assert tracking.resolve_model("").uri == model
+    assert runs.resolve_model("").uri == model

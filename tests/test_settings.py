@@ -8,8 +8,8 @@ from dataclasses import fields
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn.command_line import SettingError, Settings
 from mnist_cnn.settings import ENTRY_POINTS, EvaluateSettings, TrainSettings
+from mnist_cnn.settings.command_line import SettingError, Settings
 
 NUMBER = ["", "abc", "-1", "nan", "inf", "0,1"]
 ASCENT = [

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mnist_cnn import space
-from mnist_cnn.command_line import SettingError
-from mnist_cnn.settings import SweepSettings, SweepTrainingSettings
-from mnist_cnn.space import Choices, Range
+from mnist_cnn.settings import SweepSettings, SweepTrainingSettings, search_space
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.search_space import Choices, Range
 
 
-def read(*argv: str, cls: type[SweepSettings] = SweepSettings) -> space.Space:
+def read(*argv: str, cls: type[SweepSettings] = SweepSettings) -> search_space.Space:
     return cls.from_command_line(argv)[1]["space"]
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_cnn import dataset
-from mnist_cnn.command_line import SettingError
+from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization import starts
+from mnist_cnn.settings.command_line import SettingError
 
 
 @pytest.fixture(scope="module")

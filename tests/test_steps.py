@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 import mlflow
 import pytest
 
-from mnist_cnn import processes, steps, tracking
-from mnist_cnn.command_line import Interrupted
+from mnist_cnn.reporting import steps
+from mnist_cnn.reporting.steps import Outcomes, Step
+from mnist_cnn.runtime import processes
 from mnist_cnn.settings import ENTRY_POINTS
-from mnist_cnn.steps import Outcomes, Step
+from mnist_cnn.settings.command_line import Interrupted
+from mnist_cnn.tracking import runs
 
 
 class Process:
@@ -38,16 +40,16 @@ class Process:
         self.returncode = behave(program, argv)
         client = mlflow.MlflowClient()
         status = {0: "FINISHED", 130: "KILLED"}.get(self.returncode, "FAILED")
-        tags = {tracking.PARENT_TAG: variables[tracking.PARENT_VARIABLE], tracking.KIND_TAG: program}
-        from mnist_cnn import recipes
+        tags = {runs.PARENT_TAG: variables[runs.PARENT_VARIABLE], runs.KIND_TAG: program}
+        from mnist_cnn.runtime import fingerprint
 
-        tags[tracking.RECIPE_TAG] = recipes.recipe_of_command(ENTRY_POINTS[program], argv)
-        tags[tracking.REASON_TAG] = "" if self.returncode == 0 else "Broken: the disk is full"
+        tags[runs.RECIPE_TAG] = fingerprint.recipe_of_command(ENTRY_POINTS[program], argv)
+        tags[runs.REASON_TAG] = "" if self.returncode == 0 else "Broken: the disk is full"
         run = client.create_run("0", tags=tags)
         with open(variables[processes.TELL_VARIABLE], "a") as file:
             file.write(json.dumps({"run_id": run.info.run_id}) + "\n" * (self.returncode == 0))
             if self.returncode:
-                file.write("\n" + json.dumps({"reason": tags[tracking.REASON_TAG]}) + "\n")
+                file.write("\n" + json.dumps({"reason": tags[runs.REASON_TAG]}) + "\n")
         client.set_terminated(run.info.run_id, status)
 
     def poll(self) -> int | None:
@@ -103,7 +105,7 @@ def step(name: str, seed: int, needs: tuple[str, ...] = (), program: str = "trai
 
 
 def do(*some: Step, **more) -> dict[str, steps.Outcome]:
-    with tracking.tracked_run("main") as run:
+    with runs.tracked_run("main") as run:
         return steps.do(some, run, **more)
 
 
@@ -142,10 +144,10 @@ def test_that_nobody_can_be_told_costs_no_step(bench: Bench) -> None:
 
 
 def test_other_code_or_data_is_not_up_to_date(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_cnn import recipes
+    from mnist_cnn.runtime import fingerprint
 
     do(step("one", 1))
-    monkeypatch.setattr(recipes, "code_digest", lambda program: "changed")
+    monkeypatch.setattr(fingerprint, "code_digest", lambda program: "changed")
     assert do(step("one", 1))["one"].state == "done" and len(bench.calls) == 2
 
 
@@ -206,7 +208,7 @@ def test_an_interrupted_training_is_gone_on_with(bench: Bench, monkeypatch: pyte
     bench.codes["1"] = 130
     assert do(step("one", 1))["one"].state == "failed"
     broken_off = mlflow.MlflowClient().search_runs(["0"], "attributes.status = 'KILLED'")[0].info.run_id
-    monkeypatch.setattr(tracking, "_checkpoint_paths", lambda run_id: ["checkpoints/epoch-00001.npz"])
+    monkeypatch.setattr(runs, "_checkpoint_paths", lambda run_id: ["checkpoints/epoch-00001.npz"])
     do(step("one", 1))
     assert bench.calls[-1] == ("train", {"resume": broken_off})
 
@@ -225,7 +227,7 @@ def test_an_interrupt_ends_the_step_and_the_next_ones_process(
             pass
 
     monkeypatch.setattr(Process, "poll", lambda self: -15 if self.ended else None)
-    monkeypatch.setattr(tracking, "deferring_interrupts", Deferring)
+    monkeypatch.setattr(runs, "deferring_interrupts", Deferring)
     with pytest.raises(Interrupted):
         do(step("one", 1))
     assert all(process.ended for process in bench.made) and len(bench.made) == 2

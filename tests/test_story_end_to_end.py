@@ -33,10 +33,10 @@ from commands import (
 from conftest import PROJECT
 from PIL import Image
 
-from mnist_cnn import tracking
+from mnist_cnn.reporting.reproduction_page import page as story_page
+from mnist_cnn.reporting.steps import Outcome
 from mnist_cnn.settings import MainSettings
-from mnist_cnn.steps import Outcome
-from mnist_cnn.story import page as story_page
+from mnist_cnn.tracking import runs
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def story_of(folder: Path) -> mlflow.entities.Run:
 
 
 def runs_of_steps(story: mlflow.entities.Run) -> list[str]:
-    table = tracking.read_json(story.info.run_id, "steps.json")
+    table = runs.read_json(story.info.run_id, "steps.json")
     return [row[table["columns"].index("run_id")] for row in table["data"]]
 
 

@@ -12,15 +12,15 @@ import pytest
 from conftest import PROJECT
 from optuna.trial import TrialState
 
-from mnist_cnn import space, study
-from mnist_cnn.settings import AscentSettings, TrainSettings
+from mnist_cnn.settings import AscentSettings, TrainSettings, search_space
+from mnist_cnn.sweeps import study
 
 RANGES = {"l2_weight": "1e-5..1e-1:log", "shift": "0..2"}
 GRID = {"l2_weight": "0.1,0.2,0.3", "shift": "0,1"}
 
 
 def opened(storage: Path | str, words: dict[str, str] = RANGES, name: str = "s", **how) -> study.Study:
-    made_of = space.read(AscentSettings, words, frozenset())
+    made_of = search_space.read(AscentSettings, words, frozenset())
     goals = how.pop("goals", ("loss",))
     plan = {"sampler": "tpe", "pruner": "none", "seed": 0, "fingerprint": made_of.words(), **how}
     return study.open_study(str(storage), name, made_of, goals, **plan)[0]
@@ -194,7 +194,7 @@ def test_a_database_counts_on_heartbeats_alone(tmp_path: Path, monkeypatch) -> N
 def test_a_sampler_without_its_package_is_refused(monkeypatch, sampler: str, package: str) -> None:
     monkeypatch.setattr(study, "find_spec", lambda name: None)
     with pytest.raises(study.StudyError, match=f"pip install {package}"):
-        study.make_sampler(sampler, space.read(AscentSettings, RANGES, frozenset()), 0, 1)
+        study.make_sampler(sampler, search_space.read(AscentSettings, RANGES, frozenset()), 0, 1)
 
 
 def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ WORKER = """
 import sys
 from mnist_cnn import space, study
 from mnist_cnn.settings import AscentSettings
-made_of = space.read(AscentSettings, {"l2_weight": "1e-5..1e-1:log"}, frozenset())
+made_of = search_space.read(AscentSettings, {"l2_weight": "1e-5..1e-1:log"}, frozenset())
 one, _ = study.open_study(sys.argv[1], "s", made_of, ["loss"], sampler="random", pruner="none", seed=0, fingerprint={})
 while True:
     for number in one.lost():
@@ -250,8 +250,8 @@ def test_workers_that_are_killed_at_any_moment_lose_nothing(tmp_path: Path, monk
 
 
 def test_hyperband_begins_at_the_first_snapshot_or_epoch() -> None:
-    ascents = space.read(AscentSettings, {**RANGES, "steps": "200", "snapshot_every": "50"}, frozenset())
-    trainings = space.read(TrainSettings, {"learning_rate": "0.01..0.1", "epochs": "9"}, frozenset())
+    ascents = search_space.read(AscentSettings, {**RANGES, "steps": "200", "snapshot_every": "50"}, frozenset())
+    trainings = search_space.read(TrainSettings, {"learning_rate": "0.01..0.1", "epochs": "9"}, frozenset())
     for made_of, first, last in ((ascents, 50, 200), (trainings, 1, 9)):
         pruner = study.make_pruner("hyperband", made_of)
         assert (pruner._min_resource, pruner._max_resource) == (first, last)

@@ -14,11 +14,12 @@ import pytest
 from optuna.trial import TrialState
 from PIL import Image
 
-from mnist_cnn import study, sweep_runs, sweeping, tracking
-from mnist_cnn.command_line import Interrupted, SettingError
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
 from mnist_cnn.settings import TrainSettings
+from mnist_cnn.settings.command_line import Interrupted, SettingError
+from mnist_cnn.sweeps import study, worker
+from mnist_cnn.tracking import runs, sweep_runs
 from pipelines import compare, optimize, sweep, sweep_training, train
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
@@ -207,7 +208,7 @@ def test_a_failing_trial_does_not_stop_the_sweep_and_ten_in_a_row_do(client, wor
     assert "AscentDiverged: the network's output" in children[1].data.tags["reason"]
     assert "MemoryError" in children[2].data.tags["reason"]
     monkeypatch.setattr(ascent, "ascend", lambda *given, **how: 1 / 0)
-    with pytest.raises(sweeping.SweepStopped, match="10 trials in a row failed, the last with: ZeroDivisionError"):
+    with pytest.raises(worker.SweepStopped, match="10 trials in a row failed, the last with: ZeroDivisionError"):
         sweep.main([*words, "--sweep=breaks", "--n_trials=50"])
     parent, _, found = agree(client, "breaks")
     assert len(found) == 15 and parent.info.status == "FAILED"
@@ -268,7 +269,7 @@ def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, mon
 
 def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str]) -> None:
     sweep.main([*words, "--sweep=deadly", "--n_trials=1"])
-    for _ in range(sweeping.MOST_LOSSES + 1):
+    for _ in range(worker.MOST_LOSSES + 1):
         trial = opened("deadly").ask()
         trial.set_user_attr("process", f"{study.processes.this_process().split()[0]} 999999999 1")
         sweep.main([*words, "--sweep=deadly", "--n_trials=1"])  # nothing to do but to tidy
@@ -297,7 +298,7 @@ def test_a_sweep_whose_run_was_deleted_is_gone_on_with_and_one_of_another_store_
     again, children, _ = agree(client, "here")
     assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED" and len(children) == 2
     monkeypatch.setattr(sweep_runs, "is_there", lambda run_id: False)
-    with pytest.raises(tracking.TrackingError, match="the run .* of here is not in"):
+    with pytest.raises(runs.TrackingError, match="the run .* of here is not in"):
         sweep.main([*words, "--sweep=here", "--n_trials=3"])
 
 

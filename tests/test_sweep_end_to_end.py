@@ -28,7 +28,8 @@ from commands import (
     wait_for,
 )
 
-from mnist_cnn import study, sweep_runs
+from mnist_cnn.sweeps import study
+from mnist_cnn.tracking import sweep_runs
 
 pytestmark = pytest.mark.slow
 

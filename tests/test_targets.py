@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_cnn.input_optimization import targets
+from mnist_cnn.settings import targets
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_cnn import adversary, checkpoints, dataset, evaluation, networks, training
+from mnist_cnn.data import dataset
+from mnist_cnn.models import networks
 from mnist_cnn.settings import TrainSettings
+from mnist_cnn.training import attacks, checkpoints, evaluation, loop
 
 SETTINGS = TrainSettings(epochs=3, batch_size=64, seed=5, augmentation=0.5, weight_decay=0.01)
 
@@ -17,10 +19,10 @@ def data(small_dataset: Path) -> dataset.Split:
     return dataset.split(dataset.load_train(str(small_dataset)))
 
 
-def train(data: dataset.Split, settings: TrainSettings, state: training.TrainingState | None = None, **options: object):
+def train(data: dataset.Split, settings: TrainSettings, state: loop.TrainingState | None = None, **options: object):
     network = networks.build(settings.network, settings.seed)
-    states: list[training.TrainingState] = []
-    result = training.train(
+    states: list[loop.TrainingState] = []
+    result = loop.train(
         network, data, settings, state=state, on_epoch=lambda _, state: states.append(state()), **options
     )
     return network, result, states
@@ -31,7 +33,7 @@ def trained(data: dataset.Split):
     return train(data, SETTINGS)
 
 
-def numbers(history: list[training.EpochResult]) -> list[tuple[float, ...]]:
+def numbers(history: list[loop.EpochResult]) -> list[tuple[float, ...]]:
     return [(r.loss, r.accuracy, r.validation_loss, r.validation_accuracy, r.learning_rate) for r in history]
 
 
@@ -86,7 +88,7 @@ def test_it_is_keras_own_training_step(data: dataset.Split) -> None:
     logits.compile(
         keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     )
-    order = training.epoch_order(1, 1, len(data.train), 64).ravel()
+    order = loop.epoch_order(1, 1, len(data.train), 64).ravel()
     labels = keras.utils.to_categorical(data.train.labels[order], 10)
     fitted = logits.fit(data.train.images[order], labels, batch_size=64, shuffle=False, verbose=0)
     assert result.history[0].loss == pytest.approx(fitted.history["loss"][0], rel=1e-4)
@@ -98,32 +100,32 @@ def test_nan_stops_the_training_with_the_reason(data: dataset.Split) -> None:
     images = data.train.images.copy()
     images[17] = np.nan
     broken = dataset.LabelledImages(images, data.train.labels, "", "", "")
-    with pytest.raises(training.TrainingDiverged, match="loss became nan at step .* of 15 in epoch 1.*learning_rate"):
+    with pytest.raises(loop.TrainingDiverged, match="loss became nan at step .* of 15 in epoch 1.*learning_rate"):
         train(dataset.Split(broken, data.validation), TrainSettings(batch_size=64))
 
 
 def test_an_epoch_shows_every_image_and_another_epoch_in_another_order() -> None:
-    order = training.epoch_order(0, 1, 54_000, 128)
+    order = loop.epoch_order(0, 1, 54_000, 128)
     assert order.shape == (422, 128)
     assert np.array_equal(np.unique(order), np.arange(54_000))
-    assert not np.array_equal(order, training.epoch_order(0, 2, 54_000, 128))
-    assert training.epoch_order(0, 1, 10, 64).shape == (1, 64)
+    assert not np.array_equal(order, loop.epoch_order(0, 2, 54_000, 128))
+    assert loop.epoch_order(0, 1, 10, 64).shape == (1, 64)
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:
-    rates = training.learning_rates("one_cycle", 0.02, 422)
+    rates = loop.learning_rates("one_cycle", 0.02, 422)
     peak = int(rates.argmax())
     assert rates[peak] == pytest.approx(0.02)
     assert 80 <= peak <= 86
     assert (np.diff(rates[:peak]) > 0).all() and (np.diff(rates[peak + 1 :]) < 0).all()
     assert 0 <= rates[-1] < 1e-5
-    assert (training.learning_rates("constant", 0.001, 5) == np.float32(0.001)).all()
-    assert np.isfinite(training.learning_rates("one_cycle", 1, 1)).all()
+    assert (loop.learning_rates("constant", 0.001, 5) == np.float32(0.001)).all()
+    assert np.isfinite(loop.learning_rates("one_cycle", 1, 1)).all()
 
 
 def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(data: dataset.Split) -> None:
     network = networks.build("compact", 0)
-    training.recalibrate(network, data.train, TrainSettings(batch_size=900))
+    loop.recalibrate(network, data.train, TrainSettings(batch_size=900))
     convolution = network.layers[1]
     normalization = network.layers[2]
     features = np.asarray(convolution(data.train.images))
@@ -143,14 +145,14 @@ def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> N
 
 def test_mixed_bfloat16_trains(data: dataset.Split) -> None:
     network = networks.build("compact", 0, precision="mixed_bfloat16")
-    result = training.train(network, data, TrainSettings(epochs=2, batch_size=64, precision="mixed_bfloat16"))
+    result = loop.train(network, data, TrainSettings(epochs=2, batch_size=64, precision="mixed_bfloat16"))
     assert result.history[-1].loss < result.history[0].loss
     assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
 
 
 def test_a_state_of_another_network_is_refused(trained: tuple, data: dataset.Split) -> None:
     state = trained[2][0]
-    wrong = training.TrainingState(1, state.network[:-1], state.optimizer, state.history)
+    wrong = loop.TrainingState(1, state.network[:-1], state.optimizer, state.history)
     with pytest.raises(ValueError, match="not one of a compact network"):
         train(data, SETTINGS, state=wrong)
 
@@ -171,8 +173,8 @@ def test_validation_is_what_evaluation_says_of_the_final_network(trained: tuple,
 
 
 def test_an_adversary_grows_over_its_ramp_and_then_stays() -> None:
-    np.testing.assert_allclose(training.strengths(0.5, 8), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
-    assert training.strengths(0, 3).tolist() == [1, 1, 1]
+    np.testing.assert_allclose(loop.strengths(0.5, 8), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    assert loop.strengths(0, 3).tolist() == [1, 1, 1]
 
 
 ROBUST = TrainSettings(
@@ -194,7 +196,7 @@ def test_each_kind_of_robustness_trains_another_network_and_l2_withstands_attack
     settings = {"network": "smooth", "epochs": 4, "batch_size": 32, "learning_rate": 0.003, "ramp": 0.2}
     kinds = {"none": {}, "noise": {}, "l2": {"epsilon": 1.5, "attack_steps": 3}}
     trained = {kind: train(data, TrainSettings(robustness=kind, **settings, **more))[0] for kind, more in kinds.items()}
-    robust = {kind: adversary.robust_accuracy(network, data.validation, 1.5) for kind, network in trained.items()}
+    robust = {kind: attacks.robust_accuracy(network, data.validation, 1.5) for kind, network in trained.items()}
     assert robust["l2"].accuracy > robust["none"].accuracy + 0.05
     assert not np.allclose(trained["noise"].get_weights()[0], trained["none"].get_weights()[0])
     assert all(each.accuracy <= each.clean for each in robust.values())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_cnn import transforms
+from mnist_cnn.models import transforms
 
 
 def affine(images, seed: tuple[int, int], **limits: float):

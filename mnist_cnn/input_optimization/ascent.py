@@ -20,10 +20,10 @@ import psutil
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_cnn import networks, transforms
-from mnist_cnn.command_line import SettingError
 from mnist_cnn.input_optimization import objectives, penalties
+from mnist_cnn.models import networks, transforms
 from mnist_cnn.settings import AscentSettings
+from mnist_cnn.settings.command_line import SettingError
 
 LARGEST_BATCH = 256
 """Images that share a batch where memory allows."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn.command_line import SettingError
-from mnist_cnn.dataset import LabelledImages
-from mnist_cnn.input_optimization.experiments import Wish
-from mnist_cnn.randomness import derive_seed, generator
+from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.runtime.randomness import derive_seed, generator
+from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.experiments import Wish
 
 NONE = -1
 """In place of an index or a label where no digit was drawn."""

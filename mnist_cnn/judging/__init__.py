@@ -1,0 +1,1 @@
+"""Judges, scorecard, nearest digits, the ablation, promotion."""

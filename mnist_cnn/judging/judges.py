@@ -1,0 +1,382 @@
+"""Classifiers that take no part in optimising images, and say what digit an optimised image shows.
+
+Six kinds that go about it in six ways, so that an image which deceives one need not deceive the next. Two panels of
+them learn from different halves of the training images: A is for choosing (settings, sweeps), B for the last word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES, LabelledImages, Split
+from mnist_cnn.judging import handcrafted
+from mnist_cnn.models import networks
+from mnist_cnn.runtime.randomness import derive_seed, generator
+from mnist_cnn.settings import PANELS, TrainSettings
+from mnist_cnn.training import evaluation, loop
+from mnist_cnn.training.evaluation import EvaluationResult
+
+VERSION = "3"
+"""Raise it with every change that makes other judges of the same data: stored ones of another version are not used."""
+
+FILE = "judge.npz"
+IMAGES_AT_ONCE = 500
+
+Arrays = dict[str, NDArray[Any]]
+Parameters = Mapping[str, float]
+
+_TRAINING = {"learning_rate": 0.01, "augmentation": 0.3, "noise": 0.1}
+
+PARAMETERS: dict[str, dict[str, Parameters]] = {
+    kind: {name: {**both, **own} for name, own in zip(PANELS, owns, strict=True)}
+    for kind, both, *owns in (
+        ("knn", {}, {"neighbours": 4}, {"neighbours": 5}),
+        ("kernel", {"cell": 4, "landmarks": 2500}, {"directions": 8}, {"directions": 6}),
+        ("subspace", {}, {"dimensions": 40, "floor": 8}, {"dimensions": 30, "floor": 5}),
+        ("mlp", {**_TRAINING, "epochs": 6}, {"units": 400}, {"units": 320}),
+        ("cnn", {**_TRAINING, "epochs": 3}, {"filters": 12}, {"filters": 16}),
+        (
+            "mixer",
+            {**_TRAINING, "epochs": 6},
+            {"patch": 10, "stride": 6, "units": 80},
+            {"patch": 8, "stride": 5, "units": 64},
+        ),
+    )
+}
+"""Of each kind of judge, panel by panel."""
+
+KINDS = tuple(PARAMETERS)
+
+
+class JudgeError(ValueError):
+    """A stored judge cannot be read; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A trained classifier. kind: one of `KINDS`. arrays: all that it has learnt."""
+
+    kind: str
+    parameters: Parameters
+    arrays: Arrays
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, 10) float32 of images (n, 28, 28, 1) float32 in [0, 1].
+
+        They order the classes; only the networks' are probabilities in the sense that they were fitted as such.
+        """
+        if images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
+            raise ValueError(f"images must have the shape (n, 28, 28, 1); got {images.shape}.")
+        if len(images) == 0:
+            return np.empty((0, NUM_CLASSES), np.float32)
+        parts = [images[i : i + IMAGES_AT_ONCE].astype(np.float32) for i in range(0, len(images), IMAGES_AT_ONCE)]
+        return np.concatenate([self._forward(part) for part in parts]).astype(np.float32)
+
+    @cached_property
+    def _forward(self) -> Callable[[NDArray[np.float32]], Any]:
+        if self.kind not in _NETWORKS:
+            return partial(_PREDICT[self.kind], self.arrays, self.parameters)
+        network = self._network  # Here, for what is built within a function that is compiled loses its weights.
+        # Compiled once for all calls: a panel is asked again and again.
+        images = tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)
+        compiled = tf.function(lambda images: network(images, training=False)).get_concrete_function(images)
+        return lambda images: compiled(tf.constant(images)).numpy()
+
+    @cached_property
+    def _network(self) -> keras.Model:
+        network = _build(self.kind, self.parameters, seed=0)
+        network.set_weights([self.arrays[f"weight_{i}"] for i in range(len(self.arrays))])
+        return network
+
+    def save(self, folder: Path) -> None:
+        """Write the judge to `folder` as one .npz of plain arrays (no pickle); the same judge gives the same bytes."""
+        form = json.dumps({"kind": self.kind, "parameters": dict(self.parameters), "version": VERSION})
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / FILE, form=np.frombuffer(form.encode(), np.uint8), **self.arrays)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A judge fresh from its training, which took `seconds`, and what it gets right of the validation images."""
+
+    panel: str
+    judge: Judge
+    seconds: float
+    validation: EvaluationResult
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All judges that learnt from one half of the images.
+
+    name: A or B. judges: by kind, in the order of `KINDS`. run_id: of the run that holds them.
+    """
+
+    name: str
+    judges: dict[str, Judge]
+    run_id: str
+    version: str = VERSION
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (judges, n, 10) float32 of images (n, 28, 28, 1) float32 in [0, 1]."""
+        return np.stack(list(self.opinions(images).values()))
+
+    def opinions(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The same by kind: each judge's (n, 10)."""
+        return {kind: judge.predict(images) for kind, judge in self.judges.items()}
+
+
+def half(data: LabelledImages, panel: str) -> LabelledImages:
+    """The images that a panel learns from: one side of a cut that is drawn once and for all.
+
+    It depends on the number of images alone, so that no seed moves an image from one panel to the other. Taking every
+    second one would not do: MNIST's training images of even and of odd number are not drawn alike (mean grey levels of
+    0.122 and 0.139), and a judge that learnt from the odd ones reads the even ones at 93 % where the reverse is 98 %.
+    """
+    own = np.sort(generator(0, "panels of judges").permutation(len(data))[PANELS.index(panel) :: len(PANELS)])
+    digest = hashlib.sha256(f"{data.digest} panel {panel} {VERSION}".encode()).hexdigest()[:16]
+    return LabelledImages(data.images[own], data.labels[own], digest, data.source, data.name)
+
+
+def train(kind: str, panel: str, data: Split, seed: int) -> Trained:
+    """Train one judge of a panel on the panel's half of `data.train`.
+
+    `data.validation` only measures. The same arguments give the same judge (see `Judge.save`).
+    """
+    start = time.perf_counter()
+    parameters = PARAMETERS[kind][panel]
+    own_seed = derive_seed(seed, "judge", panel, kind)
+    own = half(data.train, panel)
+    if kind in _NETWORKS:
+        arrays = _train_network(kind, parameters, Split(own, data.validation), own_seed)
+    else:
+        arrays = _TRAIN[kind](parameters, own, own_seed)
+    judge, seconds = Judge(kind, parameters, arrays), time.perf_counter() - start
+    return Trained(panel, judge, seconds, evaluate(judge, data.validation))
+
+
+def evaluate(judge: Judge, data: LabelledImages) -> EvaluationResult:
+    return evaluation.score(judge.predict(data.images), data.labels)
+
+
+def load(folder: Path) -> Judge:
+    """Read what `Judge.save` wrote; nothing in it is executed. Raises `JudgeError`."""
+    try:
+        # Opened here, for numpy leaves the file open where the archive in it is broken.
+        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        form = json.loads(arrays.pop("form").tobytes())
+        kind, parameters, version = form["kind"], form["parameters"], form["version"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise JudgeError(f"{FILE} cannot be read ({error})") from error
+    if version != VERSION or kind not in KINDS:
+        raise JudgeError(f"{FILE} holds a judge `{kind}` of version {version}; this is version {VERSION}")
+    return Judge(kind, parameters, arrays)
+
+
+def content_sha256(folder: Path) -> str:
+    """SHA-256 of the names and bytes of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = [f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(sums).encode()).hexdigest()
+
+
+def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _squared_distances(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """(n, m) of (n, features) and (m, features)."""
+    squares = (first**2).sum(axis=1)[:, np.newaxis] + (second**2).sum(axis=1)
+    return np.maximum(squares - 2 * first @ second.T, 0)
+
+
+def _train_knn(parameters: Parameters, data: LabelledImages, seed: int) -> Arrays:
+    digits = handcrafted.upright(data.images).reshape(len(data), -1)
+    return {"digits": (255 * digits).round().astype(np.uint8), "labels": data.labels}
+
+
+def _knn(arrays: Arrays, parameters: Parameters, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Votes of the nearest digits set upright, each divided by its squared distance (Dudani 1976 has the distance)."""
+    count = min(int(parameters["neighbours"]), len(arrays["labels"]))
+    digits = arrays["digits"].astype(np.float32) / 255
+    distances = _squared_distances(handcrafted.upright(images).reshape(len(images), -1), digits)
+    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    weights = 1 / np.maximum(np.take_along_axis(distances, nearest, axis=1), 1e-3)
+    votes = np.zeros((len(images), NUM_CLASSES), np.float32)
+    for i in range(count):
+        votes[np.arange(len(images)), arrays["labels"][nearest[:, i]]] += weights[:, i]
+    return votes / votes.sum(axis=1, keepdims=True)
+
+
+KERNEL_WIDTH = 0.06
+KERNEL_RIDGE = 0.1
+KERNEL_SHARPNESS = 13.0
+"""Scores are near 0 and 1; as logits they must lie further apart."""
+
+
+def _edges(parameters: Parameters, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return handcrafted.edge_directions(images, int(parameters["cell"]), int(parameters["directions"]))
+
+
+def _kernel_of(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    return np.exp(-KERNEL_WIDTH * _squared_distances(first, second))
+
+
+def _train_kernel(parameters: Parameters, data: LabelledImages, seed: int) -> Arrays:
+    """Least squares on Gaussian bumps around some of the digits, in the space of edge directions.
+
+    A least-squares SVM (Suykens & Vandewalle 1999) with a subset of regressors (Smola & Schölkopf 2000) and a plain
+    ridge on their weights.
+    """
+    edges = _edges(parameters, data.images)
+    landmarks = edges[generator(seed).permutation(len(data))[: int(parameters["landmarks"])]]
+    bumps = _kernel_of(edges, landmarks)
+    truth = np.eye(NUM_CLASSES, dtype=np.float32)[data.labels]
+    # float32 products, since they take most of the time; the ridge is far above their rounding.
+    square = (bumps.T @ bumps).astype(np.float64) + KERNEL_RIDGE * np.eye(len(landmarks))
+    weights = np.linalg.solve(square, (bumps.T @ truth).astype(np.float64))
+    return {"landmarks": landmarks, "weights": weights.astype(np.float32)}
+
+
+def _kernel(arrays: Arrays, parameters: Parameters, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    bumps = _kernel_of(_edges(parameters, images), arrays["landmarks"])
+    return _softmax(KERNEL_SHARPNESS * (bumps @ arrays["weights"]))
+
+
+SUBSPACE_SHARPNESS = 0.1
+"""Pixels are not independent, as the likelihood takes them to be, so that it is too sure of itself."""
+
+
+def _small(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, 196) roots of the means of 2 x 2 pixels of digits set upright: fewer numbers, closer to normal ones."""
+    means = handcrafted.upright(images).reshape(len(images), 14, 2, 14, 2).mean(axis=(2, 4))
+    return np.sqrt(means.reshape(len(images), -1).astype(np.float64))
+
+
+def _train_subspace(parameters: Parameters, data: LabelledImages, seed: int) -> Arrays:
+    """A normal distribution a class: its main directions, and one variance for all the others.
+
+    The modified quadratic discriminant function (Kimura et al., IEEE TPAMI 9(1), 1987), a linear auto-encoder a class
+    that also knows how far along each direction digits of the class lie.
+    """
+    small, count = _small(data.images), int(parameters["dimensions"])
+    means, directions, variances = [], [], []
+    for number in range(NUM_CLASSES):
+        own = small[data.labels == number]
+        mean = own.mean(axis=0) if len(own) else np.zeros(small.shape[1])
+        spread = (own - mean).T @ (own - mean) / max(1, len(own))
+        values, vectors = np.linalg.eigh(spread)
+        means.append(mean)
+        directions.append(vectors[:, ::-1][:, :count])
+        variances.append(values[::-1])
+    rest = np.mean([values[count:].mean() for values in variances])
+    floor = max(parameters["floor"] * rest, 1e-6)
+    return {
+        "means": np.array(means, np.float32),
+        "directions": np.array(directions, np.float32),
+        "variances": np.maximum([values[:count] for values in variances], floor).astype(np.float32),
+        "floor": np.array(floor, np.float32),
+        "present": np.bincount(data.labels, minlength=NUM_CLASSES) > 0,
+    }
+
+
+def _subspace(arrays: Arrays, parameters: Parameters, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    small, floor = _small(images), float(arrays["floor"])
+    scores = np.full((len(images), NUM_CLASSES), -np.inf)
+    for number in np.flatnonzero(arrays["present"]):
+        variances = arrays["variances"][number].astype(np.float64)
+        centred = small - arrays["means"][number]
+        along = centred @ arrays["directions"][number]
+        across = (centred**2).sum(axis=1) - (along**2).sum(axis=1)
+        scores[:, number] = -((along**2 / variances).sum(axis=1) + across / floor + np.log(variances / floor).sum()) / 2
+    return _softmax(SUBSPACE_SHARPNESS * scores)
+
+
+_TRAIN: dict[str, Callable[[Parameters, LabelledImages, int], Arrays]] = {
+    "knn": _train_knn,
+    "kernel": _train_kernel,
+    "subspace": _train_subspace,
+}
+_PREDICT: dict[str, Callable[[Arrays, Parameters, NDArray[np.float32]], NDArray[np.float32]]] = {
+    "knn": _knn,
+    "kernel": _kernel,
+    "subspace": _subspace,
+}
+
+
+def _mlp(images: Any, parameters: Parameters) -> Any:
+    """Pixels without their neighbourhood."""
+    hidden = layers.Flatten()(images)
+    for _ in range(2):
+        hidden = layers.Dense(int(parameters["units"]), use_bias=False)(hidden)
+        hidden = layers.BatchNormalization(momentum=0.9)(hidden)
+        hidden = layers.Dropout(0.2)(layers.ReLU()(hidden))
+    return hidden
+
+
+def _cnn(images: Any, parameters: Parameters) -> Any:
+    """Small windows, ELU and max pooling, where the optimised networks have large windows, ReLU and strides."""
+    hidden = images
+    for times in (1, 2, 4):
+        hidden = layers.Conv2D(times * int(parameters["filters"]), 3, padding="same", use_bias=False)(hidden)
+        hidden = layers.BatchNormalization(momentum=0.9)(hidden)
+        hidden = layers.MaxPooling2D(2)(layers.ELU()(hidden))
+    return layers.Dropout(0.3)(layers.Flatten()(hidden))
+
+
+def _mixer(images: Any, parameters: Parameters) -> Any:
+    """Patches that exchange what they hold, in turn between them and within each (Tolstikhin et al., arXiv:2105.01601).
+
+    Unlike theirs the patches overlap.
+    """
+    units = int(parameters["units"])
+    hidden = layers.Conv2D(units, int(parameters["patch"]), strides=int(parameters["stride"]))(images)
+    num_patches = hidden.shape[1] * hidden.shape[2]
+    hidden = layers.Reshape((num_patches, units))(hidden)
+    for _ in range(2):
+        between = layers.Permute((2, 1))(layers.LayerNormalization()(hidden))
+        between = layers.Dense(num_patches)(layers.Dense(2 * num_patches, activation="relu")(between))
+        hidden = layers.Add()([hidden, layers.Permute((2, 1))(between)])
+        within = layers.Dense(2 * units, activation="relu")(layers.LayerNormalization()(hidden))
+        hidden = layers.Add()([hidden, layers.Dense(units)(within)])
+    hidden = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(hidden))
+    return layers.Dropout(0.1)(hidden)
+
+
+_NETWORKS: dict[str, Callable[[Any, Parameters], Any]] = {"mlp": _mlp, "cnn": _cnn, "mixer": _mixer}
+
+
+def _build(kind: str, parameters: Parameters, seed: int) -> keras.Model:
+    def builder(images: Any) -> Any:
+        # While training alone; a judge of unclean images has seen some.
+        return _NETWORKS[kind](layers.GaussianNoise(parameters["noise"])(images), parameters)
+
+    return networks.assemble(kind, builder, seed)
+
+
+def _train_network(kind: str, parameters: Parameters, data: Split, seed: int) -> Arrays:
+    settings = TrainSettings(
+        epochs=int(parameters["epochs"]),
+        learning_rate=parameters["learning_rate"],
+        augmentation=parameters["augmentation"],
+        seed=seed,
+    )
+    network = _build(kind, parameters, seed)
+    loop.train(network, data, settings)
+    return {f"weight_{i}": weight for i, weight in enumerate(network.get_weights())}

@@ -1,0 +1,1 @@
+"""Networks, the logits of any Keras classifier, and image transforms."""

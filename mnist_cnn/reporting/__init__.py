@@ -1,0 +1,1 @@
+"""Figures, descriptions, pages, progress; `templates/` holds HTML, CSS, JavaScript and Markdown."""

@@ -1,0 +1,1 @@
+"""Hardware, signals, randomness, and the fingerprint of a run."""

@@ -1,0 +1,1 @@
+"""The only door to Optuna: study, trial, worker."""

@@ -1,0 +1,136 @@
+"""One trial of a sweep: settings in; numbers, a curve and a few pictures out. It may be told to stop on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_cnn.data.dataset import NUM_CLASSES, Split
+from mnist_cnn.input_optimization import ascent, starts
+from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, MARGIN
+from mnist_cnn.judging.scorecard import Scorecard
+from mnist_cnn.models import networks
+from mnist_cnn.settings import OptimizeSettings, TrainSettings, experiments
+from mnist_cnn.training import attacks, loop
+
+METRICS = {
+    "recognised": "recognised_rate",
+    "diversity": "diversity",
+    "merit": "merit",
+    "probability": "target_probability",
+    "loss": "loss",
+    "validation_accuracy": "validation_accuracy",
+    "validation_loss": "validation_loss",
+    "robust_accuracy": "validation_robust_accuracy",
+}
+"""The metric that each goal of a sweep is."""
+
+
+class Pruned(Exception):
+    """A trial was ended early since it falls behind; the message says when."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A few images on their way. images: (rows, columns, height, width) float32 in [0, 1]; a label for each."""
+
+    images: NDArray[np.float32]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass
+class TrialResult:
+    """What has come out so far. metrics: the last numbers, by name."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    strip: Strip | None = None
+
+
+Report = Callable[[int, Mapping[str, float]], None]
+"""Told of step and numbers at each snapshot or epoch; raises `Pruned`."""
+
+ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
+"""Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
+
+Tick = Callable[[], None]
+"""Called about twice a second; raises what ends the trial."""
+
+
+def last_step(settings: OptimizeSettings | TrainSettings) -> int:
+    """The step, or epoch, with which a trial ends."""
+    return settings.epochs if isinstance(settings, TrainSettings) else settings.steps
+
+
+class AscentTrials:
+    """Trials of `optimize`. load: the network of a URI. score: as `pipelines.judges.scorer` gives, or None."""
+
+    def __init__(self, data: Split, load: Callable[[str], keras.Model], score: Callable[..., Scorecard] | None) -> None:
+        self._data, self._load, self._score = data, load, score
+        self._networks: dict[str, keras.Model] = {}
+
+    def __call__(self, settings: OptimizeSettings, result: TrialResult, report: Report, tick: Tick) -> None:
+        """Fill `result` snapshot by snapshot. Raises what `ascend`, `report` and `tick` do."""
+        network = self._networks.get(settings.model) or self._networks.setdefault(
+            settings.model, self._load(settings.model)
+        )
+        wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
+        seed = cast(int, settings.seed)
+        panel = starts.draw(wishes, settings.num_images, seed, self._data.validation, NUM_CLASSES, settings.sigma)
+        first_of_each = np.arange(len(wishes)) * settings.num_images
+
+        def on_snapshot(found: AscentResult, index: int) -> None:
+            step = int(found.steps[index])
+            result.metrics = found.metrics(index)
+            if self._score is not None and index:
+                origin = {"starts": panel.starts.images, "start_labels": panel.starts.labels}
+                card = self._score(found.snapshots[index], panel.targets, **origin)
+                result.metrics |= card.metrics()
+                share = min(1.0, result.metrics.get("diversity", np.nan) / (ENOUGH_DIVERSITY + MARGIN))
+                result.metrics["merit"] = card.rate * share
+            result.strip = Strip(
+                found.snapshots[: index + 1, :, ..., 0][:, first_of_each].swapaxes(0, 1),
+                tuple(wish.label for wish in wishes),
+                tuple(f"step {step:,}" for step in found.steps[: index + 1]),
+            )
+            if index:
+                report(step, result.metrics)
+
+        own_seeds = dataclasses.replace(settings, seed=panel.seeds)
+        ascent.ascend(
+            network,
+            panel.starts.images,
+            panel.targets,
+            own_seeds,
+            on_progress=lambda done, total: tick(),
+            on_snapshot=on_snapshot,
+        )
+
+
+class TrainingTrials:
+    """Trials of `train`, judged on validation images. robust: whether each network is attacked at the end."""
+
+    def __init__(self, data: Split, robust: bool) -> None:
+        self._data, self._robust = data, robust
+
+    def __call__(self, settings: TrainSettings, result: TrialResult, report: Report, tick: Tick) -> None:
+        """Fill `result` epoch by epoch. Raises what `training.train`, `report` and `tick` do."""
+        network = networks.build(
+            settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
+        )
+
+        def on_epoch(epoch: loop.EpochResult, state: Any) -> None:
+            result.metrics = epoch.metrics()
+            if epoch.epoch == settings.epochs and self._robust:
+                within = attacks.robust_accuracy(network, self._data.validation, settings.epsilon)
+                result.metrics |= within.metrics("validation")
+            report(epoch.epoch, result.metrics)
+
+        loop.train(network, self._data, settings, on_steps=lambda steps: tick(), on_epoch=on_epoch)

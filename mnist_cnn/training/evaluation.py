@@ -1,0 +1,150 @@
+"""What a network gets right, and how far its confidence can be trusted."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.data.intervals import wilson_interval
+from mnist_cnn.models import networks
+
+NUM_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A network on n labelled images of k classes.
+
+    probabilities: (n, k) float32. labels: (n,) int32. confusion: (k, k) counts, row = label, column = first choice.
+    accuracy: share of hits; accuracy_low, accuracy_high: its 95 % interval. loss: mean cross-entropy in nats.
+    precision, recall: (k,), NaN for a class that was never chosen or does not occur.
+    calibration_error: expected calibration error, a share (0 is best).
+    """
+
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    confusion: NDArray[np.int64]
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    loss: float
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    calibration_error: float
+
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """(n,): which images it gets right."""
+        return self.probabilities.argmax(axis=1) == self.labels
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """The numbers by the names under which a run holds them, e.g. `test_accuracy`; classes without one left out."""
+        per_class = {
+            f"{prefix}_{name}/{number}": float(value)
+            for name, values in (("precision", self.precision), ("recall", self.recall))
+            for number, value in enumerate(values)
+            if not math.isnan(value)
+        }
+        return {
+            f"{prefix}_accuracy": self.accuracy,
+            f"{prefix}_accuracy_low": self.accuracy_low,
+            f"{prefix}_accuracy_high": self.accuracy_high,
+            f"{prefix}_loss": self.loss,
+            f"{prefix}_calibration_error": self.calibration_error,
+            **per_class,
+        }
+
+
+def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> EvaluationResult:
+    """Classify `data` with `network`, which gives probabilities. Raises ValueError if one of them is not finite."""
+    return score(predict(network, data.images, batch_size), data.labels)
+
+
+def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
+    """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
+
+    parts = [
+        _forward(network, images.shape[1:])(images[i : i + batch_size]).numpy()
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+_FORWARDS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
+
+
+def _forward(network: keras.Model, shape: tuple[int, ...]) -> Any:
+    """The network's compiled forward pass, kept for as long as the network: tracing takes a good part of a second."""
+    compiled = _FORWARDS.setdefault(network, {})
+    if shape not in compiled:
+        kept = weakref.ref(network)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32)])
+        def forward(batch: Any) -> Any:
+            alive = kept()
+            assert alive is not None
+            return alive(batch, training=False)
+
+        compiled[shape] = forward
+    return compiled[shape]
+
+
+def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
+    """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,)."""
+    if not np.isfinite(probabilities).all():
+        raise ValueError(
+            f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite"
+        )
+    num_images, num_classes = probabilities.shape
+    if not networks.are_probabilities(probabilities):
+        raise ValueError("the network's outputs are no probabilities: they are not all at least 0 with the sum 1")
+    choices = probabilities.argmax(axis=1)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion, (labels, choices), 1)
+    hits = int(np.trace(confusion))
+    low, high = wilson_interval(hits, num_images)
+    with np.errstate(invalid="ignore"):
+        precision = np.diag(confusion) / confusion.sum(axis=0)
+        recall = np.diag(confusion) / confusion.sum(axis=1)
+    likelihood = probabilities[np.arange(num_images), labels].astype(np.float64)
+    return EvaluationResult(
+        probabilities=probabilities,
+        labels=labels,
+        confusion=confusion,
+        accuracy=hits / num_images,
+        accuracy_low=low,
+        accuracy_high=high,
+        loss=float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
+        precision=precision,
+        recall=recall,
+        calibration_error=expected_calibration_error(probabilities, labels),
+    )
+
+
+def calibration_bins(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Mean confidence, accuracy (NaN where empty) and count in each of 15 equal bins of confidence."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hits = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * NUM_CALIBRATION_BINS).astype(int) - 1, 0, NUM_CALIBRATION_BINS - 1)
+    counts = np.bincount(bins, minlength=NUM_CALIBRATION_BINS)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(bins, confidence, NUM_CALIBRATION_BINS) / counts
+        accuracy = np.bincount(bins, hits, NUM_CALIBRATION_BINS) / counts
+    return mean_confidence, accuracy, counts
+
+
+def expected_calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
+    """Mean distance between confidence and accuracy over 15 bins, weighted by count (Guo et al., arXiv:1706.04599)."""
+    confidence, accuracy, counts = calibration_bins(probabilities, labels)
+    gaps = np.nan_to_num(np.abs(confidence - accuracy))
+    return float((gaps * counts).sum() / counts.sum())

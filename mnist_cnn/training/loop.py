@@ -1,0 +1,373 @@
+"""Train a network: compiled steps that can be stopped after any epoch and go on with the same numbers.
+
+Everything that is drawn (order of images, augmentation) depends on the seed and the step alone, and dropout's
+generators are part of the state, so a training resumed from `TrainingState` ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_cnn.data.dataset import LabelledImages, Split
+from mnist_cnn.models import networks, transforms
+from mnist_cnn.runtime.randomness import derive_seed, generator
+from mnist_cnn.settings import TrainSettings
+from mnist_cnn.training import attacks, evaluation
+
+WARM_UP = 0.2
+"""Share of the steps in which the learning rate rises."""
+
+EVERY_NOISY = 3
+"""Robustness l2 adds noise to one image in so many."""
+
+OFF_MANIFOLD_EVERY = 2
+"""One image that is no digit is shown for so many digits: half the cost, and as good."""
+
+SECONDS_BETWEEN_REPORTS = 0.5
+"""How often the steps' numbers are fetched, checked and reported."""
+
+RECALIBRATION_IMAGES = 4096
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch's numbers. Losses are mean cross-entropies in nats (smoothed labels while training), accuracies shares.
+
+    `accuracy` and `loss` are running means while the weights move, with augmentation and dropout on;
+    `validation_*` are taken at the epoch's end, with both off. `learning_rate` is the last step's.
+    `seconds` covers training, not validation.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by the names under which a run holds them, epoch by epoch."""
+        return {
+            "train_loss": self.loss,
+            "train_accuracy": self.accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+            "learning_rate": self.learning_rate,
+            "seconds_per_epoch": self.seconds,
+            "images_per_second": self.images_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that the next epoch depends on: variables of network and optimizer, in order, after `epoch` epochs."""
+
+    epoch: int
+    network: list[NDArray[Any]]
+    optimizer: list[NDArray[Any]]
+    history: list[EpochResult]
+
+
+@dataclass(frozen=True)
+class StepResults:
+    """What happened in consecutive steps. first: number of the first (from 0); losses, accuracies: (steps,) float32."""
+
+    first: int
+    losses: NDArray[np.float32]
+    accuracies: NDArray[np.float32]
+    learning_rates: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """history: one entry an epoch, those before a resume included. seconds: training, all epochs."""
+
+    history: list[EpochResult]
+    seconds: float
+
+
+class StepCurve:
+    """Gathers the steps' numbers for a curve within the epochs."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._points: list[tuple[float, float, float]] = []
+
+    def add(self, steps: StepResults) -> None:
+        epoch = (steps.first + len(steps.losses)) / self._num_steps
+        self._points.append((epoch, float(steps.losses.mean()), float(steps.accuracies.mean())))
+
+    def points(self) -> NDArray[np.float64]:
+        """(n, 3): epochs gone by, mean loss and mean accuracy since the point before."""
+        return np.array(self._points).reshape(-1, 3)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """422 for 54,000 images at 128: the last batch of an epoch is filled up with images of its beginning."""
+    return math.ceil(num_images / batch_size)
+
+
+def learning_rates(schedule: str, peak: float, num_steps: int) -> NDArray[np.float32]:
+    """The learning rate of each step, (num_steps,).
+
+    `constant`: the peak. `one_cycle`: linear rise over the first fifth, then half a cosine down to 0
+    (Smith & Topin, "Super-Convergence", arXiv:1708.07120, with a cosine for its second line).
+    """
+    if schedule == "constant":
+        return np.full(num_steps, peak, np.float32)
+    step = np.arange(num_steps)
+    rise = max(1, round(num_steps * WARM_UP))
+    fall = np.clip((step - rise) / max(1, num_steps - rise), 0, 1)
+    return (peak * np.minimum(1, (step + 1) / rise) * 0.5 * (1 + np.cos(np.pi * fall))).astype(np.float32)
+
+
+def strengths(ramp: float, num_steps: int) -> NDArray[np.float32]:
+    """The share of its full strength that an adversary has at each step, (num_steps,): a linear rise over `ramp`."""
+    return np.minimum(1, (np.arange(num_steps) + 1) / max(1, ramp * num_steps)).astype(np.float32)
+
+
+def epoch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> NDArray[np.int32]:
+    """Which images each step of an epoch sees: (steps, batch_size) indices, each image at least once."""
+    order = generator(seed, "order", epoch).permutation(num_images).astype(np.int32)
+    return np.resize(order, (steps_per_epoch(num_images, batch_size), batch_size))
+
+
+def train(
+    network: keras.Model,
+    data: Split,
+    settings: TrainSettings,
+    *,
+    state: TrainingState | None = None,
+    on_steps: Callable[[StepResults], None] | None = None,
+    on_epoch: Callable[[EpochResult, Callable[[], TrainingState]], None] | None = None,
+) -> TrainingResult:
+    """Train `network` in place for `settings.epochs` epochs, from `state` where one is given.
+
+    on_steps: called about twice a second. on_epoch: called after each epoch with its numbers and a function
+    that gives the state to go on from. Raises `TrainingDiverged` as soon as a loss is NaN or infinite.
+    """
+    loop = _Loop(network, data.train, settings)
+    history: list[EpochResult] = []
+    if state is not None:
+        loop.restore(state)
+        history = list(state.history)
+    num_steps = steps_per_epoch(len(data.train), settings.batch_size)
+    rates = learning_rates(settings.schedule, settings.learning_rate, num_steps * settings.epochs)
+    ramps = strengths(settings.ramp, num_steps * settings.epochs)
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        first = (epoch - 1) * num_steps
+        start = time.perf_counter()
+        part = slice(first, first + num_steps)
+        losses, accuracies = loop.run_epoch(epoch, first, rates[part], ramps[part], on_steps)
+        if epoch == settings.epochs and settings.recalibrate:
+            recalibrate(network, data.train, settings)
+        seconds = time.perf_counter() - start
+        validation = evaluation.evaluate(network, data.validation)
+        history.append(
+            EpochResult(
+                epoch=epoch,
+                loss=float(losses.mean()),
+                accuracy=float(accuracies.mean()),
+                validation_loss=validation.loss,
+                validation_accuracy=validation.accuracy,
+                learning_rate=float(rates[first + num_steps - 1]),
+                seconds=seconds,
+                images_per_second=num_steps * settings.batch_size / seconds,
+            )
+        )
+        if on_epoch is not None:
+            on_epoch(history[-1], lambda: loop.state(history))
+    return TrainingResult(history, sum(result.seconds for result in history))
+
+
+class _Loop:
+    """The compiled step, with the images and the optimizer that they work on."""
+
+    def __init__(self, network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:
+        self._network = network
+        self._settings = settings
+        self._num_images = len(images)
+        self._optimizer = keras.optimizers.AdamW(1.0, weight_decay=settings.weight_decay)
+        self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self._optimizer.build(network.trainable_variables)
+        self._step = self._compile(tf.constant(images.images), tf.constant(images.labels))
+
+    def _compile(self, images: Any, labels: Any) -> Any:
+        settings, optimizer = self._settings, self._optimizer
+        network = networks.with_logits(self._network)
+        variables = network.trainable_variables
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((settings.batch_size,), tf.int32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((2,), tf.int32),
+            ]
+        )
+        def step(indices: Any, rate: Any, ramp: Any, seed: Any) -> tuple[Any, Any]:
+            batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
+            if settings.augmentation > 0:
+                strength = settings.augmentation
+                draws = transforms.draws_of_batch(seed, transforms.NUM_AFFINE_DRAWS, settings.batch_size)
+                batch = transforms.random_affine(
+                    batch, draws, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
+                )
+            num_classes, smoothing = network.output_shape[-1], settings.label_smoothing
+            target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
+            batch, target, weights = _worst_cases(network, settings, batch, target, ramp, seed)
+            with tf.GradientTape() as tape:
+                logits = network(batch, training=True)
+                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+                loss = tf.reduce_sum(weights * losses) / settings.batch_size
+            logits = logits[: settings.batch_size]
+            optimizer.learning_rate.assign(rate)
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
+            return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
+
+        return step
+
+    def run_epoch(
+        self,
+        epoch: int,
+        first: int,
+        rates: NDArray[np.float32],
+        ramps: NDArray[np.float32],
+        on_steps: Callable[[StepResults], None] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        order = epoch_order(self._settings.seed, epoch, self._num_images, self._settings.batch_size)
+        stream = derive_seed(self._settings.seed, "augmentation")
+        seeds = np.stack([np.full(len(order), stream), first + np.arange(len(order))], axis=1).astype(np.int32)
+        losses, accuracies = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
+        done, pending, start = 0, [], time.perf_counter()
+        for i in range(len(order)):
+            pending.append(self._step(order[i], rates[i], ramps[i], seeds[i]))
+            if i + 1 < len(order) and time.perf_counter() - start < SECONDS_BETWEEN_REPORTS:
+                continue
+            part = slice(done, i + 1)
+            losses[part], accuracies[part] = np.array(pending).T
+            if not np.isfinite(losses[part]).all():
+                bad = done + int(np.argmin(np.isfinite(losses[part])))
+                raise TrainingDiverged(
+                    f"the loss became {losses[bad]} at step {bad + 1} of {len(order)} in epoch {epoch}, "
+                    f"at a learning rate of {rates[bad]:.3g}; try a lower `learning_rate` than "
+                    f"{self._settings.learning_rate:g}"
+                )
+            if on_steps is not None:
+                on_steps(StepResults(first + done, losses[part], accuracies[part], rates[part]))
+            done, pending, start = i + 1, [], time.perf_counter()
+        return losses, accuracies
+
+    def state(self, history: list[EpochResult]) -> TrainingState:
+        return TrainingState(
+            epoch=len(history),
+            network=[np.asarray(variable) for variable in self._network.variables],
+            optimizer=[np.asarray(variable) for variable in self._optimizer.variables],
+            history=list(history),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        for variables, values in (
+            (self._network.variables, state.network),
+            (self._optimizer.variables, state.optimizer),
+        ):
+            if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+                raise ValueError(f"the state is not one of a {self._network.name} network")
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+
+def _worst_cases(
+    network: keras.Model, settings: TrainSettings, images: Any, targets: Any, ramp: Any, seed: Any
+) -> tuple[Any, Any, Any]:
+    """What the network is shown in place of m images: (images, targets, weights), those that are no digits last.
+
+    network: gives logits. ramp: (), share of the full strength.
+    """
+    weights = tf.ones(tf.shape(images)[0])
+    if settings.robustness != "none" and settings.noise > 0:
+        every = 1 if settings.robustness == "noise" else EVERY_NOISY
+        images = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
+    if settings.robustness == "l2":
+        cross_entropy = partial(_cross_entropies, network, targets)
+        images = attacks.raise_loss(
+            cross_entropy, images, settings.epsilon * ramp, settings.attack_steps, attacks.fold(seed, 3)
+        )
+    if settings.off_manifold > 0:
+        no_digits = attacks.off_manifold(images[::OFF_MANIFOLD_EVERY], attacks.fold(seed, 4))
+        doubt = tf.fill((tf.shape(no_digits)[0], targets.shape[-1]), 1 / targets.shape[-1])
+        no_digits = attacks.raise_loss(
+            partial(_confidence, network),
+            no_digits,
+            settings.epsilon * ramp,
+            settings.attack_steps,
+            attacks.fold(seed, 5),
+        )
+        share = tf.cast(tf.shape(images)[0] / tf.shape(no_digits)[0], tf.float32)
+        weights = tf.concat([weights, tf.fill(tf.shape(no_digits)[:1], settings.off_manifold * share)], axis=0)
+        images, targets = tf.concat([images, no_digits], axis=0), tf.concat([targets, doubt], axis=0)
+    return images, targets, weights
+
+
+def _noisy(images: Any, sigma: Any, every: int, seed: Any) -> Any:
+    """Gaussian noise on every so-manieth image, its standard deviation uniform up to `sigma`; cut to [0, 1]."""
+    size = tf.shape(images)[0]
+    share = tf.random.stateless_uniform((size,), seed)
+    share *= tf.cast(tf.range(size) % every == 0, tf.float32)
+    noise = tf.random.stateless_normal(tf.shape(images), attacks.fold(seed, 1))
+    return tf.clip_by_value(images + sigma * tf.reshape(share, (-1, 1, 1, 1)) * noise, 0.0, 1.0)
+
+
+def _cross_entropies(network: keras.Model, targets: Any, images: Any) -> Any:
+    return tf.nn.softmax_cross_entropy_with_logits(targets, network(images, training=False))
+
+
+def _confidence(network: keras.Model, images: Any) -> Any:
+    """Log-probability of the first choice."""
+    return tf.reduce_max(tf.nn.log_softmax(network(images, training=False)), axis=1)
+
+
+def recalibrate(network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:
+    """Set BatchNorm's means and variances to their averages over training batches, weights as they are now.
+
+    The moving averages lag behind weights that moved fast (Izmailov et al., arXiv:1803.05407, section 3.2).
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    statistics = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+    shares = [1 - layer.momentum for layer in layers for _ in range(2)]
+
+    @tf.function
+    def batch_statistics(batch: Any) -> list[Any]:
+        # From 0, one training pass leaves (1 - momentum) times the batch's own statistics.
+        for variable in statistics:
+            variable.assign(tf.zeros_like(variable))
+        network(batch, training=True)
+        return [variable.value / share for variable, share in zip(statistics, shares, strict=True)]
+
+    count = max(1, min(RECALIBRATION_IMAGES, len(images)) // settings.batch_size)
+    order = generator(settings.seed, "recalibration").permutation(len(images))
+    totals: list[Any] = [0.0] * len(statistics)
+    for i in range(count):
+        batch = images.images[order[i * settings.batch_size : (i + 1) * settings.batch_size]]
+        totals = [total + part.numpy() for total, part in zip(totals, batch_statistics(batch), strict=True)]
+    for variable, total in zip(statistics, totals, strict=True):
+        variable.assign(total / count)
