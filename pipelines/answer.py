@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mnist_cnn.runtime import hardware
 
     device = hardware.start_tensorflow()
-    from mnist_cnn.judging import ablation, scorecard
+    from mnist_cnn.judging import ablation
     from mnist_cnn.models.networks import refuse_misfit
     from mnist_cnn.reporting import descriptions, figures
     from pipelines import judges
@@ -37,14 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for model in models.values():
             run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}")
-        real = scorecard.RealDigits.of(data.train, data.validation)
-        choosing, proving = (judges.panel(name, data).opinions for name in (PANEL_A, PANEL_B))
+        choosing, proving = (judges.scorer(name, data) for name in (PANEL_A, PANEL_B))
 
         networks = {name: runs.load_model(model) for name, model in models.items()}
         for network in networks.values():
             refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
-        checks = ablation.controls(data.train, test, next(iter(networks.values())), proving, real, settings.num_images)
+        checks = ablation.controls(data.train, test, next(iter(networks.values())), proving, settings.num_images)
         for name, card in checks.items():
             print(f"Control, {name}: recognised {card.rate:.1%}", flush=True)
         run.log_json({name: card.metrics() for name, card in checks.items()}, "controls.json")
@@ -62,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 run.log_json(descriptions.answer_values(settings, table, checks), "answer.json")
             print(f"{name}, {column}, from {start}: {descriptions.score_line(table.cells[place].card)}", flush=True)
 
-        found = ablation.fill(
-            networks, settings, data.validation, choosing, proving, real, on_tried=tell_tried, on_cell=keep
-        )
+        found = ablation.fill(networks, settings, data.validation, choosing, proving, on_tried=tell_tried, on_cell=keep)
         table = descriptions.answer_table(found)
         run.log_text(table, "answer.md")
         run.log_figure(figures.answer_strip(found.cells), "figures/answer.png")

@@ -31,18 +31,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
         network = runs.load_model(model)
         networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
-        score = judges.scorer(PANEL_A, data)
+        scorer = judges.scorer(PANEL_A, data)
         for experiment in chosen:
             print(f"\n{experiment.number}. {experiment.title}", flush=True)
             title = f"{experiment.number}. {experiment.title}"
             with runs.tracked_run("experiment", name=title, child=True) as child:
                 child.log_settings(settings, {"experiment": experiment.number, "model_id": model.model_id})
                 child.log_used_model(model)
-                found = search(child, network, experiment.wishes, settings, data, score, title)
-                child.describe(descriptions.of_optimization(model.uri, settings, found.result, found.panel, found.card))
-            run.log_figure(found.strip, f"figures/experiment_{experiment.number}.png")
-            print(descriptions.ascent_table(found.result, found.panel, found.card))
-            finished.append((experiment, found.result, found.panel, found.card))
+                found, card, strip = search(child, network, experiment.kinds, settings, data, scorer, title)
+                child.describe(descriptions.of_optimization(model.uri, settings, found.result, found.plan, card))
+            run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
+            print(descriptions.ascent_table(found.result, found.plan, card))
+            finished.append((experiment, found.result, found.plan, card))
         run.describe(descriptions.of_experiments(model.uri, finished))
 
     print(runs.signpost(run, model))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mnist_cnn.data import dataset
 from mnist_cnn.settings import PANELS, JudgesSettings
@@ -12,7 +12,7 @@ from pipelines import enter
 
 if TYPE_CHECKING:
     from mnist_cnn.judging.judges import Panel, Trained
-    from mnist_cnn.judging.scorecard import Scorecard
+    from mnist_cnn.judging.scorecard import Scorer
     from mnist_cnn.tracking import runs
 
 
@@ -85,17 +85,12 @@ def _panel(name: str, data: dataset.Split, seed: int) -> Panel:
     return judges.Panel(name, {each.judge.kind: each.judge for each in trained}, run.run_id)
 
 
-def scorer(name: str, data: dataset.Split) -> Callable[..., Scorecard]:
-    """A function that scores images and targets (see `scorecard.score`) by a panel and by the real digits of `data`."""
+def scorer(name: str, data: dataset.Split) -> Scorer:
+    """Scores by a panel and by the real digits of `data`."""
     from mnist_cnn.judging import scorecard
 
     judging = panel(name, data)
-    real = scorecard.RealDigits.of(data.train, data.validation)
-
-    def score(images: Any, targets: Any, **starts: Any) -> Scorecard:
-        return scorecard.score(images, targets, judging.opinions(images), real, **starts)
-
-    return score
+    return scorecard.Scorer(judging.opinions, scorecard.RealDigits.of(data.train, data.validation))
 
 
 def _log_circumstances(run: runs.TrackedRun, settings: JudgesSettings, data: dataset.Split, device: str) -> None:

@@ -190,13 +190,9 @@ def _measure(
     measured |= known
     if settings.num_images:
         data = dataset.split(images)
-        judging = judges.panel(PANEL_A, data)
-        from mnist_cnn.judging import scorecard
-
-        real = scorecard.RealDigits.of(data.train, data.validation)
         print(f"Searching for {10 * settings.num_images} digits from noise.", flush=True)
-        found = ablation.search(
-            network, "noise", ablation.READABLE, data.validation, judging.opinions, real,
+        found = ablation.searched(
+            network, "noise", ablation.READABLE, data.validation, judges.scorer(PANEL_A, data),
             num_images=settings.num_images, steps=STEPS, seed=0,
         )  # fmt: skip
         measured |= found.card.metrics()

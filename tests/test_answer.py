@@ -7,6 +7,7 @@ import pytest
 
 from mnist_cnn.data import dataset
 from mnist_cnn.judging import ablation, judges, scorecard
+from mnist_cnn.judging.scorecard import Scorer
 from mnist_cnn.models import networks
 from mnist_cnn.settings import AnswerSettings, TrainSettings
 from mnist_cnn.training import attacks, loop
@@ -55,11 +56,11 @@ def sure(images):
 
 def test_a_cell_holds_every_digit_as_often_and_conversions_from_every_other(network, data, real) -> None:
     for start, count in (("noise", 30), ("noisy_digit", 30), ("digit", 90)):
-        found = ablation.search(network, start, {"l2_weight": 1e-3}, data.validation, sure, real, **HOW)
+        found = ablation.searched(network, start, {"l2_weight": 1e-3}, data.validation, Scorer(sure, real), **HOW)
         assert len(found.images) == count
         assert np.bincount(found.targets.argmax(axis=1)).tolist() == [count // 10] * 10
-    wishes = ablation.wishes_from("digit")
-    assert {(wish.start_class, wish.target.main_class) for wish in wishes} == {
+    kinds = ablation.kinds_from("digit")
+    assert {(kind.start_class, kind.target.main_class) for kind in kinds} == {
         (a, b) for a in range(10) for b in range(10) if a != b
     }
 
@@ -71,9 +72,9 @@ def test_tuning_asks_the_judges_it_is_given_and_other_noise_than_the_table(netwo
         seen.append(images)
         return sure(images)
 
-    tried = list(ablation.tune(network, ablation.L2[:2], SETTINGS, data.validation, spy, real))
+    tried = list(ablation.tune(network, ablation.L2[:2], SETTINGS, data.validation, Scorer(spy, real)))
     assert [each.changes for each in tried] == ablation.L2[:2] and len(seen) == 2
-    found = ablation.search(network, "noise", ablation.L2[0], data.validation, sure, real, **HOW)
+    found = ablation.searched(network, "noise", ablation.L2[0], data.validation, Scorer(sure, real), **HOW)
     assert not np.allclose(found.images[0], seen[0][0], atol=0.05)
 
 
@@ -86,7 +87,8 @@ def test_the_judges_that_prove_see_no_image_that_was_tried(network, data, real, 
 
     tried, cells = [], []
     table = ablation.fill(
-        {"one": network}, SETTINGS, data.validation, judges_of("choosing"), judges_of("proving"), real,
+        {"one": network}, SETTINGS, data.validation,
+        Scorer(judges_of("choosing"), real), Scorer(judges_of("proving"), real),
         on_tried=lambda name, each: tried.append(each), on_cell=lambda so_far, place: cells.append(place),
     )  # fmt: skip
     assert shown == {"choosing": [20, 20], "proving": [30, 30, 90] * 2}
@@ -119,7 +121,7 @@ def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data, m
 
 
 def test_controls_come_out_in_the_right_order(network, data, real, quick_judges) -> None:
-    cards = ablation.controls(data.train, data.validation, network, quick_judges, real, count=20)
+    cards = ablation.controls(data.train, data.validation, network, Scorer(quick_judges, real), count=20)
     rates = {name: card.rate for name, card in cards.items()}
     assert rates["real digits"] > 0.8 and rates["blurred real digits"] > 0.5
     assert rates["class means"] > 0.5  # recognised, but ...

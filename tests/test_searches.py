@@ -16,10 +16,10 @@ from PIL import Image
 
 from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization.ascent import AscentDiverged, AscentResult
-from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.reporting import figures
 from mnist_cnn.settings.command_line import SettingError
-from mnist_cnn.settings.experiments import wishes as wishes_of
+from mnist_cnn.settings.experiments import kinds as kinds_of
 from mnist_cnn.tracking import runs
 from pipelines import evaluate, experiments, optimize, train
 
@@ -166,10 +166,10 @@ def test_the_way_can_be_scrubbed_through_and_watched(client, searched) -> None:
 
 def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
     def of(words: str, num_images: int, num_snapshots: int) -> list[figures.Still]:
-        wishes = [wish for wish in wishes_of(words, "noise") for _ in range(num_images)]
-        snapshots = np.zeros((num_snapshots, len(wishes), 28, 28, 1), np.float32)
+        kinds = [kind for kind in kinds_of(words, "noise") for _ in range(num_images)]
+        snapshots = np.zeros((num_snapshots, len(kinds), 28, 28, 1), np.float32)
         result = SimpleNamespace(snapshots=snapshots, steps=np.arange(num_snapshots) * 25)
-        return figures.timeline(cast(AscentResult, result), cast(Panel, SimpleNamespace(wishes=tuple(wishes))))
+        return figures.timeline(cast(AscentResult, result), cast(SearchPlan, SimpleNamespace(kinds=tuple(kinds))))
 
     many = of("all,0+1,2+3,4+5", 3, 1000)
     steps = [still.step for still in many if still.series == "optimisation/noise to 3"]

@@ -16,15 +16,15 @@ from mnist_cnn.settings import targets
     ],
 )
 def test_words_are_read_as_shares(words: str, expected: list[dict[int, float]]) -> None:
-    wishes = targets.parse(words)
-    assert [dict(wish.shares) for wish in wishes] == [pytest.approx(shares) for shares in expected]
-    for wish in wishes:
-        assert sum(wish.distribution(10)) == pytest.approx(1)
-        assert wish.distribution(10)[wish.main_class] == max(wish.distribution(10))
+    found = targets.parse(words)
+    assert [dict(target.shares) for target in found] == [pytest.approx(shares) for shares in expected]
+    for target in found:
+        assert sum(target.distribution(10)) == pytest.approx(1)
+        assert target.distribution(10)[target.main_class] == max(target.distribution(10))
 
 
 def test_all_means_the_classes_of_the_network() -> None:
-    assert [wish.word for wish in targets.parse("all", 3)] == ["0", "1", "2"]
+    assert [target.word for target in targets.parse("all", 3)] == ["0", "1", "2"]
     with pytest.raises(ValueError, match="'3' is not a class; classes are 0 to 2"):
         targets.parse("3", 3)
 

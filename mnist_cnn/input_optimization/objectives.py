@@ -33,6 +33,6 @@ def margin(logits: Any, targets: Any) -> Any:
 
 
 def kl_divergence(logits: Any, targets: Any) -> Any:
-    """sum_k t_k log(t_k / p_k), in nats: cross-entropy less the target's entropy, 0 where the wish is met."""
+    """sum_k t_k log(t_k / p_k), in nats: cross-entropy less the target's entropy, 0 where the target is met."""
     entropy = -tf.reduce_sum(tf.math.xlogy(targets, targets), axis=1)
     return cross_entropy(logits, targets) - entropy

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime.randomness import derive_seed, generator
 from mnist_cnn.settings.command_line import SettingError
-from mnist_cnn.settings.experiments import Wish
+from mnist_cnn.settings.experiments import SearchKind
 
 NONE = -1
 """In place of an index or a label where no digit was drawn."""
@@ -60,33 +60,33 @@ def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], s
 
 
 @dataclass(frozen=True)
-class Panel:
-    """n searches, wish by wish. wishes: (n,) entries. targets: (n, k) float32. seeds: (n,) int64."""
+class SearchPlan:
+    """n searches, kind by kind. kinds: (n,) entries. targets: (n, k) float32. seeds: (n,) int64."""
 
-    wishes: tuple[Wish, ...]
+    kinds: tuple[SearchKind, ...]
     starts: Starts
     targets: NDArray[np.float32]
     seeds: NDArray[np.int64]
 
 
 def draw(
-    wishes: Sequence[Wish], num_images: int, seed: int, data: LabelledImages, num_classes: int, sigma: float
-) -> Panel:
-    """`num_images` searches for each wish; which start a search has depends on the seed and the wish alone."""
+    kinds: Sequence[SearchKind], num_images: int, seed: int, data: LabelledImages, num_classes: int, sigma: float
+) -> SearchPlan:
+    """`num_images` searches for each kind; which start a search has depends on the seed and the kind alone."""
     parts, seeds = [], []
-    for wish in wishes:
-        own = [derive_seed(seed, wish.label, i) for i in range(num_images)]
-        if wish.start_class is None:
+    for kind in kinds:
+        own = [derive_seed(seed, kind.label, i) for i in range(num_images)]
+        if kind.start_class is None:
             parts.append(uniform_noise(own, data.images.shape[1:]))
         else:
-            noise = sigma if wish.start == "noisy_digit" else 0.0
-            parts.append(digits(data, [wish.start_class] * num_images, own, noise))
+            noise = sigma if kind.start == "noisy_digit" else 0.0
+            parts.append(digits(data, [kind.start_class] * num_images, own, noise))
         seeds += own
-    return Panel(
-        wishes=tuple(wish for wish in wishes for _ in range(num_images)),
+    return SearchPlan(
+        kinds=tuple(kind for kind in kinds for _ in range(num_images)),
         starts=Starts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Starts.__annotations__)),
         targets=np.repeat(
-            np.array([wish.target.distribution(num_classes) for wish in wishes]), num_images, axis=0
+            np.array([kind.target.distribution(num_classes) for kind in kinds]), num_images, axis=0
         ).astype(np.float32),
         seeds=np.array(seeds),
     )

@@ -15,17 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import NUM_CLASSES, LabelledImages
-from mnist_cnn.input_optimization import ascent, starts
-from mnist_cnn.judging import scorecard
-from mnist_cnn.judging.scorecard import RealDigits, Scorecard
+from mnist_cnn.judging import scorecard, search
+from mnist_cnn.judging.scorecard import Scorecard, Scorer
 from mnist_cnn.runtime.randomness import derive_seed
 from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings
-from mnist_cnn.settings.experiments import Wish, wishes
+from mnist_cnn.settings.experiments import SearchKind, kinds
 from mnist_cnn.settings.targets import parse as parse_targets
 from mnist_cnn.training import attacks
-
-SIGMA = 0.3
-"""Of the noise on a noisy digit: the report's."""
 
 ENOUGH_DIVERSITY = 0.5
 """The mean distance between images of a class, as a share of that between real digits, that is asked for."""
@@ -68,9 +64,6 @@ REGULARISATIONS: dict[str, list[dict[str, float]]] = {
 Place = tuple[str, str, str]
 """A cell's network, regularisation and start."""
 
-Judges = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
-"""Images (n, height, width, channels) -> each judge's probabilities (n, k), by its name."""
-
 
 @dataclass(frozen=True)
 class Searched:
@@ -82,6 +75,15 @@ class Searched:
     card: Scorecard
 
 
+def merit(card: Scorecard) -> float:
+    """Recognised rate times diversity, which counts up to what is asked for: neither is worth anything alone.
+
+    Where there is no diversity, as of one image a class, it counts as none.
+    """
+    diversity = card.metrics().get("diversity", 0.0)
+    return card.rate * min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
+
+
 @dataclass(frozen=True)
 class Tried:
     """One setting tried on noise, and its score by the panel that may choose."""
@@ -91,9 +93,7 @@ class Tried:
 
     @property
     def merit(self) -> float:
-        """Recognised rate times diversity, which counts up to what is asked for: neither is worth anything alone."""
-        diversity = self.card.metrics().get("diversity", 0.0)
-        return self.card.rate * min(1.0, diversity / (ENOUGH_DIVERSITY + MARGIN))
+        return merit(self.card)
 
 
 @dataclass(frozen=True)
@@ -109,18 +109,17 @@ def fill(
     networks: Mapping[str, keras.Model],
     settings: AnswerSettings,
     data: LabelledImages,
-    choosing: Judges,
-    proving: Judges,
-    real: RealDigits,
+    choosing: Scorer,
+    proving: Scorer,
     *,
     on_tried: Callable[[str, Tried], None] = lambda network, tried: None,
     on_cell: Callable[[Table, Place], None] = lambda table, place: None,
 ) -> Table:
     """Fill the table, network by network.
 
-    networks: by name. data: where starts are drawn from. choosing: the judges that say which setting is the best of a
-    regularisation; proving: those that judge the cells. on_tried: called after each setting that was tried. on_cell:
-    called after each cell with the table so far.
+    networks: by name. data: where starts are drawn from. choosing: scores by the judges that say which setting is the
+    best of a regularisation; proving: by those that judge the cells. on_tried: called after each setting that was
+    tried. on_cell: called after each cell with the table so far.
     """
     table = Table()
     for name, network in networks.items():
@@ -129,59 +128,50 @@ def fill(
             changes: Mapping[str, float] = choices[0]
             if len(choices) > 1:
                 table.tried[name][column] = []
-                for each in tune(network, choices, settings, data, choosing, real):
+                for each in tune(network, choices, settings, data, choosing):
                     table.tried[name][column].append(each)
                     on_tried(name, each)
                 changes = best(table.tried[name][column]).changes
             table.chosen[name, column] = changes
             for start in STARTS:
-                table.cells[name, column, start] = search(
-                    network, start, changes, data, proving, real,
+                table.cells[name, column, start] = searched(
+                    network, start, changes, data, proving,
                     num_images=settings.num_images, steps=settings.steps, seed=settings.seed,
                 )  # fmt: skip
                 on_cell(table, (name, column, start))
     return table
 
 
-def wishes_from(start: str) -> tuple[Wish, ...]:
+def kinds_from(start: str) -> tuple[SearchKind, ...]:
     """Every digit from noise, from a noisy digit of its own class, or from digits of each other class."""
     if start != "digit":
-        return wishes("all", start)
+        return kinds("all", start)
     return tuple(
-        Wish(target, start, source)
+        SearchKind(target, start, source)
         for target in parse_targets("all")
         for source in range(NUM_CLASSES)
         if source != target.main_class
     )
 
 
-def search(
+def searched(
     network: keras.Model,
     start: str,
     changes: Mapping[str, float],
     data: LabelledImages,
-    judges: Judges,
-    real: RealDigits,
+    scorer: Scorer,
     *,
     num_images: int,
     steps: int,
     seed: int,
 ) -> Searched:
     """At least `num_images` searches for each digit, scored. data: where starts are drawn from."""
-    asked = wishes_from(start)
-    each = -(-num_images * NUM_CLASSES // len(asked))
-    panel = starts.draw(asked, each, seed, data, NUM_CLASSES, SIGMA)
-    how = AscentSettings(steps=steps, snapshot_every=steps, seed=panel.seeds, **changes)  # type: ignore[arg-type]
-    images = ascent.ascend(network, panel.starts.images, panel.targets, how).final
-    card = scorecard.score(
-        images,
-        panel.targets,
-        judges(images),
-        real,
-        starts=panel.starts.images,
-        start_labels=panel.starts.labels,
-    )
-    return Searched(start, images, panel.targets, card)
+    asked = kinds_from(start)
+    of_each = -(-num_images * NUM_CLASSES // len(asked))
+    settings = AscentSettings(steps=steps, snapshot_every=steps, seed=seed, **changes)  # type: ignore[arg-type]
+    found = search.search(network, asked, data, settings, num_images=of_each, scorer=scorer)
+    assert found.card is not None
+    return Searched(start, found.result.final, found.plan.targets, found.card)
 
 
 def tune(
@@ -189,13 +179,12 @@ def tune(
     choices: Sequence[Mapping[str, float]],
     settings: AnswerSettings,
     data: LabelledImages,
-    judges: Judges,
-    real: RealDigits,
+    scorer: Scorer,
 ) -> Iterator[Tried]:
     """Try each choice on pure noise, `settings.tuning_images` for each digit, from seeds the table does not use."""
     how = {"num_images": settings.tuning_images, "steps": settings.steps, "seed": derive_seed(settings.seed, "tuning")}
     for changes in choices:
-        yield Tried(changes, search(network, "noise", changes, data, judges, real, **how).card)
+        yield Tried(changes, searched(network, "noise", changes, data, scorer, **how).card)
 
 
 def best(tried: Sequence[Tried]) -> Tried:
@@ -203,7 +192,7 @@ def best(tried: Sequence[Tried]) -> Tried:
 
 
 def controls(
-    train: LabelledImages, held_out: LabelledImages, network: keras.Model, judges: Judges, real: RealDigits, count: int
+    train: LabelledImages, held_out: LabelledImages, network: keras.Model, scorer: Scorer, count: int
 ) -> dict[str, Scorecard]:
     """What the score says where the answer is known, on `count` held-out digits of each class.
 
@@ -229,7 +218,7 @@ def controls(
         "uniform noise": (noise, own),
         "blank": (np.zeros_like(images), own),
     }
-    return {name: scorecard.score(each, targets, judges(each), real) for name, (each, targets) in shown.items()}
+    return {name: scorer(each, targets) for name, (each, targets) in shown.items()}
 
 
 WORDS = {

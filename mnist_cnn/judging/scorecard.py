@@ -7,7 +7,7 @@ in one feature space that no network made: grey levels blurred a little, as the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.data.intervals import wilson_interval
+from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.runtime.randomness import generator
 
 BLUR_SIGMA = 1.0
@@ -237,6 +238,32 @@ def score(
         diversity=np.array(diversity),
         kernel_distance=kernel_distance(vectors, target_classes, real),
     )
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Judges and real digits, by which images are scored again and again.
+
+    opinions: images (n, height, width, channels) -> each judge's probabilities (n, k), by its name.
+    """
+
+    opinions: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.floating]]]
+    real: RealDigits
+
+    def __call__(self, images: NDArray[np.float32], targets: NDArray[np.float32]) -> Scorecard:
+        """Score images as `score` does, without starts."""
+        return score(images, targets, self.opinions(images), self.real)
+
+    def of_searches(self, plan: SearchPlan, images: NDArray[np.float32]) -> Scorecard:
+        """Score the images that the searches of `plan` have come to."""
+        return score(
+            images,
+            plan.targets,
+            self.opinions(images),
+            self.real,
+            starts=plan.starts.images,
+            start_labels=plan.starts.labels,
+        )
 
 
 def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], real: RealDigits) -> float:

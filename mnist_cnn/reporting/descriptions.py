@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.input_optimization.ascent import AscentResult
-from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging import ablation
 from mnist_cnn.judging.ablation import Searched
 from mnist_cnn.judging.judges import Trained
@@ -115,9 +115,9 @@ Look at `figures/most_wrong.png` first.
 """
 
 
-def ascent_table(result: AscentResult, panel: Panel, card: Scorecard) -> str:
-    """A line for each wish: how sure the network is of the last images, and what judges see, as a Markdown table."""
-    labels = np.array([wish.label for wish in panel.wishes])
+def ascent_table(result: AscentResult, plan: SearchPlan, card: Scorecard) -> str:
+    """A line for each kind: how sure the network is of the last images, and what judges see, as a Markdown table."""
+    labels = np.array([kind.label for kind in plan.kinds])
     lines = [
         "| start â†’ target | searches | first choices | recognised | probability of the target | KL divergence, nats "
         "| loss |",
@@ -135,17 +135,17 @@ def ascent_table(result: AscentResult, panel: Panel, card: Scorecard) -> str:
     return "\n".join(lines)
 
 
-def searches(result: AscentResult, panel: Panel, neighbours: Neighbours, card: Scorecard) -> dict[str, list[Any]]:
+def searches(result: AscentResult, plan: SearchPlan, neighbours: Neighbours, card: Scorecard) -> dict[str, list[Any]]:
     """A line for each search, as columns."""
     last = result.probabilities[-1]
     return {
-        "search": list(range(len(panel.wishes))),
-        "target": [wish.target.word for wish in panel.wishes],
-        "start": [wish.start for wish in panel.wishes],
-        "start_class": panel.starts.labels.tolist(),
-        "start_image": panel.starts.indices.tolist(),
-        "seed": panel.seeds.tolist(),
-        "steps": [int(result.steps[-1])] * len(panel.wishes),
+        "search": list(range(len(plan.kinds))),
+        "target": [kind.target.word for kind in plan.kinds],
+        "start": [kind.start for kind in plan.kinds],
+        "start_class": plan.starts.labels.tolist(),
+        "start_image": plan.starts.indices.tolist(),
+        "seed": plan.seeds.tolist(),
+        "steps": [int(result.steps[-1])] * len(plan.kinds),
         "loss": _rounded(result.losses[-1]),
         "cross_entropy": _rounded(result.cross_entropies[-1]),
         "kl_divergence": _rounded(result.kl_divergences[-1]),
@@ -172,13 +172,13 @@ def _rounded(values: Any) -> list[float]:
 
 
 def of_optimization(
-    model_uri: str, settings: AscentSettings, result: AscentResult, panel: Panel, card: Scorecard
+    model_uri: str, settings: AscentSettings, result: AscentResult, plan: SearchPlan, card: Scorecard
 ) -> str:
     return f"""\
 Input images for `{model_uri}`, found by {settings.steps:,} steps of gradient descent on the pixels \
 (objective `{settings.objective}`; medians over searches, lowest to highest in brackets).
 
-{ascent_table(result, panel, card)}
+{ascent_table(result, plan, card)}
 
 Recognised: at least five of six judges that took no part name the target, and the image is no farther from real \
 digits of that class than 95 % of held-out ones are.
@@ -195,11 +195,11 @@ above a card's picture: scroll inside it, or switch off *Show run parameters* (â
 """
 
 
-def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult, Panel, Scorecard]]) -> str:
+def of_experiments(model_uri: str, finished: list[tuple[Experiment, AscentResult, SearchPlan, Scorecard]]) -> str:
     parts = [
         f"### {experiment.number}. {experiment.title}\n\nThe report saw: {experiment.finding}.\n\n"
-        f"{ascent_table(result, panel, card)}"
-        for experiment, result, panel, card in finished
+        f"{ascent_table(result, plan, card)}"
+        for experiment, result, plan, card in finished
     ]
     return (
         f"The reference report's input-optimisation experiments on `{model_uri}`; a child run holds each one's "

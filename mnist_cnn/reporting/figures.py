@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mnist_cnn.input_optimization.ascent import AscentResult
-from mnist_cnn.input_optimization.starts import Panel
+from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, Place, Searched, Table
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.nearest_digits import Neighbours
@@ -208,7 +208,7 @@ def most_wrong(
 
 
 MOST_ROWS, MOST_COLUMNS, MOST_OF_ONE = 10, 10, 4
-"""A page shows no more searches than this, the first of each wish; a film strip of one wish shows the last number."""
+"""A page shows no more searches than this, the first of each kind; a film strip of one kind shows the last number."""
 
 TIMELINE, MOST_STILLS = "optimisation", 41
 """What the series of a timeline are filed under, and how many pictures each of them has at most."""
@@ -217,10 +217,10 @@ THUMBNAIL = (240, 256)
 """Height and width of a timeline's picture. MLflow blurs or shrinks any other width; a higher one its card cuts off."""
 
 
-def film_strip(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
+def film_strip(result: AscentResult, plan: SearchPlan, neighbours: Neighbours, title: str) -> Figure:
     """One search a row, from its start to its last image with step and loss under each; then the nearest real digit."""
-    several = len(set(panel.wishes)) > 1
-    rows = [row[0] for row in _page(panel)] if several else _page(panel)[0][:MOST_OF_ONE]
+    several = len(set(plan.kinds)) > 1
+    rows = [row[0] for row in _page(plan)] if several else _page(plan)[0][:MOST_OF_ONE]
     shown = np.unique(np.linspace(0, len(result.steps) - 1, 6).round().astype(int))
     sheet = []
     for i in rows:
@@ -229,17 +229,17 @@ def film_strip(result: AscentResult, panel: Panel, neighbours: Neighbours, title
             for at in shown
         ]
         real = f"nearest real\nimage, a {neighbours.labels[i]}"
-        label = f"{panel.wishes[i].label}\n\np = {_share(result.target_probabilities[-1, i])}"
+        label = f"{plan.kinds[i].label}\n\np = {_share(result.target_probabilities[-1, i])}"
         sheet.append(_Row(label, (*cells, _Cell((neighbours.images[i],), real, QUIET))))
     return _draw_sheet(sheet, title, scale=4)
 
 
-def finals(result: AscentResult, panel: Panel, neighbours: Neighbours, title: str) -> Figure:
+def finals(result: AscentResult, plan: SearchPlan, neighbours: Neighbours, title: str) -> Figure:
     """Each search's last image, the network's probability of the target under it, and its nearest real digit beside it.
 
     The number is red where the network's first choice is not one of the target's classes.
     """
-    page = _page(panel)
+    page = _page(plan)
 
     def cell(image: int) -> _Cell:
         probability = _share(result.target_probabilities[-1, image])
@@ -247,27 +247,27 @@ def finals(result: AscentResult, panel: Panel, neighbours: Neighbours, title: st
         return _Cell((result.final[image], neighbours.images[image]), caption, _verdict(result, image, -1))
 
     return _draw_sheet(
-        [_Row(panel.wishes[row[0]].label, tuple(cell(image) for image in row)) for row in page],
+        [_Row(plan.kinds[row[0]].label, tuple(cell(image) for image in row)) for row in page],
         f"{title}: last image, and the real image nearest to it",
         scale=2 if max(map(len, page)) > 5 else 3,
     )
 
 
-def frames(result: AscentResult, panel: Panel, title: str) -> list[NDArray[np.uint8]]:
+def frames(result: AscentResult, plan: SearchPlan, title: str) -> list[NDArray[np.uint8]]:
     """The way of all searches together, a picture (height, width, 3) for each snapshot; wider than high."""
-    page = _page(panel)
+    page = _page(plan)
     if len(page) > len(page[0]):
         page = [list(column) for column in zip(*page, strict=True)][:MOST_OF_ONE]
     pictures = []
     for at, step in enumerate(result.steps):
-        rows = [_Row("", tuple(_on_the_way(result, panel, i, at) for i in row)) for row in page]
+        rows = [_Row("", tuple(_on_the_way(result, plan, i, at) for i in row)) for row in page]
         pictures.append(_pixels(_draw_sheet(rows, f"{title}: step {step:,} of {result.steps[-1]:,}", scale=3)))
     return pictures
 
 
-def _on_the_way(result: AscentResult, panel: Panel, image: int, snapshot: int) -> _Cell:
+def _on_the_way(result: AscentResult, plan: SearchPlan, image: int, snapshot: int) -> _Cell:
     probability = _share(result.target_probabilities[snapshot, image])
-    caption = f"{panel.wishes[image].label}\np = {probability}"
+    caption = f"{plan.kinds[image].label}\np = {probability}"
     return _Cell((result.snapshots[snapshot, image],), caption, _verdict(result, image, snapshot))
 
 
@@ -280,17 +280,17 @@ class Still:
     pixels: NDArray[np.uint8]
 
 
-def timeline(result: AscentResult, panel: Panel) -> list[Still]:
-    """The way of the first search of each wish, or of the first searches of the only wish, as bare images.
+def timeline(result: AscentResult, plan: SearchPlan) -> list[Still]:
+    """The way of the first search of each kind, or of the first searches of the only kind, as bare images.
 
     Of more than `MOST_STILLS` snapshots so many are taken, evenly, with the first and the last.
     """
-    wishes = list(dict.fromkeys(panel.wishes))
-    if len(wishes) > 1:
-        searches = {wish.spelled_out: panel.wishes.index(wish) for wish in wishes[:MOST_ROWS]}
+    kinds = list(dict.fromkeys(plan.kinds))
+    if len(kinds) > 1:
+        searches = {kind.spelled_out: plan.kinds.index(kind) for kind in kinds[:MOST_ROWS]}
     else:
-        own = range(min(MOST_OF_ONE, len(panel.wishes)))
-        searches = {f"{wishes[0].spelled_out} - search {image}": image for image in own}
+        own = range(min(MOST_OF_ONE, len(plan.kinds)))
+        searches = {f"{kinds[0].spelled_out} - search {image}": image for image in own}
     taken = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STILLS).round().astype(int))
     return [
         Still(f"{TIMELINE}/{name}", int(result.steps[at]), _thumbnail(result.snapshots[at, image]))
@@ -368,11 +368,11 @@ def ascent_curves(result: AscentResult, title: str) -> Figure:
     return figure
 
 
-def _page(panel: Panel) -> list[list[int]]:
-    """Which searches a page shows: rows of indices, each of one wish."""
+def _page(plan: SearchPlan) -> list[list[int]]:
+    """Which searches a page shows: rows of indices, each of one kind."""
     by_wish: dict[Any, list[int]] = {}
-    for index, wish in enumerate(panel.wishes):
-        by_wish.setdefault(wish, []).append(index)
+    for index, kind in enumerate(plan.kinds):
+        by_wish.setdefault(kind, []).append(index)
     most = max(1, MOST_ROWS // len(by_wish))
     rows = []
     for indices in by_wish.values():

@@ -193,13 +193,11 @@ def _experiments(outcomes: Outcomes) -> str:
         if run is None or not arrays:
             parts.append(pages.missing(experiment.title, "its run is not there"))
             continue
-        each = len(arrays["targets"]) // len(experiment.wishes)
-        count = max(1, min(each, COLUMNS // len(experiment.wishes)))
-        places = [wish * each + k for wish in range(len(experiment.wishes)) for k in range(count)]
+        each = len(arrays["targets"]) // len(experiment.kinds)
+        count = max(1, min(each, COLUMNS // len(experiment.kinds)))
+        places = [kind * each + k for kind in range(len(experiment.kinds)) for k in range(count)]
         words = [
-            wish.label if wish.start == "digit" else wish.target.word
-            for wish in experiment.wishes
-            for _ in range(count)
+            kind.label if kind.start == "digit" else kind.target.word for kind in experiment.kinds for _ in range(count)
         ]
         film = pages.Film(arrays["snapshots"][:, places][..., 0], arrays["steps"].tolist(), words)
         shares = np.where(arrays["targets"] > 0, arrays["probabilities"][-1], 0).sum(axis=1)

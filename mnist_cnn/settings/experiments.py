@@ -11,7 +11,7 @@ ALLOWED = "all, or numbers from 1 to 6 separated by commas"
 
 
 @dataclass(frozen=True)
-class Wish:
+class SearchKind:
     """One kind of search. start: `noise`, `noisy_digit` or `digit`. start_class: of the digit; None for noise."""
 
     target: Target
@@ -39,35 +39,35 @@ class Experiment:
 
     number: int
     title: str
-    wishes: tuple[Wish, ...]
+    kinds: tuple[SearchKind, ...]
     finding: str
 
 
-def wishes(targets: str, start: str, start_class: str = "target") -> tuple[Wish, ...]:
-    """A wish for each target, all of them from the same kind of start."""
+def kinds(targets: str, start: str, start_class: str = "target") -> tuple[SearchKind, ...]:
+    """A kind for each target, all of them from the same kind of start."""
 
     def first(target: Target) -> int | None:
         if start == "noise":
             return None
         return target.main_class if start_class == "target" else int(start_class)
 
-    return tuple(Wish(target, start, first(target)) for target in parse_targets(targets))
+    return tuple(SearchKind(target, start, first(target)) for target in parse_targets(targets))
 
 
 EXPERIMENTS = (
-    Experiment(1, "One digit from noise", wishes("2", "noise"), "sure to the network, not to be read by a person"),
-    Experiment(2, "One digit from a noisy real digit", wishes("2", "noisy_digit"), "a clear, structured 2"),
+    Experiment(1, "One digit from noise", kinds("2", "noise"), "sure to the network, not to be read by a person"),
+    Experiment(2, "One digit from a noisy real digit", kinds("2", "noisy_digit"), "a clear, structured 2"),
     Experiment(
-        3, "All digits from noisy real digits", wishes("all", "noisy_digit"), "structured; 1, 2, 6, 8 the clearest"
+        3, "All digits from noisy real digits", kinds("all", "noisy_digit"), "structured; 1, 2, 6, 8 the clearest"
     ),
     Experiment(
-        4, "All digits from noise", wishes("all", "noise"), "sure to the network, mostly not to be read by a person"
+        4, "All digits from noise", kinds("all", "noise"), "sure to the network, mostly not to be read by a person"
     ),
-    Experiment(5, "Mixed targets from noise", wishes("2+3,1+7", "noise"), "hybrids between the two digits"),
+    Experiment(5, "Mixed targets from noise", kinds("2+3,1+7", "noise"), "hybrids between the two digits"),
     Experiment(
         6,
         "Conversion of a real digit",
-        wishes("7,9", "digit", "5") + wishes("5", "digit", "2"),
+        kinds("7,9", "digit", "5") + kinds("5", "digit", "2"),
         "conversions work, 5 to 9 the best",
     ),
 )

@@ -13,7 +13,10 @@ ALLOWED = "classes such as 2, mixes such as 2+3 or 1:0.7+7:0.3, or all, separate
 
 @dataclass(frozen=True)
 class Target:
-    """One wish. word: how it is written, e.g. `1:0.7+7:0.3`. shares: (class, share) pairs; the shares sum to 1."""
+    """What the network shall say.
+
+    word: how it is written, e.g. `1:0.7+7:0.3`. shares: (class, share) pairs; the shares sum to 1.
+    """
 
     word: str
     shares: tuple[tuple[int, float], ...]
@@ -34,19 +37,19 @@ def parse(words: str, num_classes: int = 10) -> list[Target]:
 
     Raises ValueError, whose message says which part cannot be read.
     """
-    wishes = []
+    targets = []
     for word in words.split(","):
         if word.strip() == "all":
-            wishes += [Target(str(number), ((number, 1.0),)) for number in range(num_classes)]
+            targets += [Target(str(number), ((number, 1.0),)) for number in range(num_classes)]
         else:
-            wishes.append(_parse_one(word.strip(), num_classes))
+            targets.append(_parse_one(word.strip(), num_classes))
     seen: set[tuple[tuple[int, float], ...]] = set()
-    for wish in wishes:
-        shares = tuple(sorted(wish.shares))
+    for target in targets:
+        shares = tuple(sorted(target.shares))
         if shares in seen:
-            raise ValueError(f"{wish.word} is asked for twice")
+            raise ValueError(f"{target.word} is asked for twice")
         seen.add(shares)
-    return wishes
+    return targets
 
 
 def _parse_one(word: str, num_classes: int) -> Target:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn.data.dataset import NUM_CLASSES, Split
-from mnist_cnn.input_optimization import ascent, starts
+from mnist_cnn.data.dataset import Split
 from mnist_cnn.input_optimization.ascent import AscentResult
-from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, MARGIN
-from mnist_cnn.judging.scorecard import Scorecard
+from mnist_cnn.input_optimization.starts import SearchPlan
+from mnist_cnn.judging import search
+from mnist_cnn.judging.ablation import merit
+from mnist_cnn.judging.scorecard import Scorer
 from mnist_cnn.models import networks
 from mnist_cnn.settings import OptimizeSettings, TrainSettings, experiments
 from mnist_cnn.training import attacks, loop
@@ -58,7 +58,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 """Told of step and numbers at each snapshot or epoch; raises `Pruned`."""
 
 ImagesOf = Callable[[str], Mapping[str, NDArray[Any]]]
-"""Id of a trial's run -> its arrays; `finals` is (wishes, height, width) uint8."""
+"""Id of a trial's run -> its arrays; `finals` is (kinds, height, width) uint8."""
 
 Tick = Callable[[], None]
 """Called about twice a second; raises what ends the trial."""
@@ -70,10 +70,10 @@ def last_step(settings: OptimizeSettings | TrainSettings) -> int:
 
 
 class AscentTrials:
-    """Trials of `optimize`. load: the network of a URI. score: as `pipelines.judges.scorer` gives, or None."""
+    """Trials of `optimize`. load: the network of a URI. scorer: None where no goal needs judges."""
 
-    def __init__(self, data: Split, load: Callable[[str], keras.Model], score: Callable[..., Scorecard] | None) -> None:
-        self._data, self._load, self._score = data, load, score
+    def __init__(self, data: Split, load: Callable[[str], keras.Model], scorer: Scorer | None) -> None:
+        self._data, self._load, self._scorer = data, load, scorer
         self._networks: dict[str, keras.Model] = {}
 
     def __call__(self, settings: OptimizeSettings, result: TrialResult, report: Report, tick: Tick) -> None:
@@ -81,37 +81,29 @@ class AscentTrials:
         network = self._networks.get(settings.model) or self._networks.setdefault(
             settings.model, self._load(settings.model)
         )
-        wishes = experiments.wishes(settings.targets, settings.start, settings.start_class)
-        seed = cast(int, settings.seed)
-        panel = starts.draw(wishes, settings.num_images, seed, self._data.validation, NUM_CLASSES, settings.sigma)
-        first_of_each = np.arange(len(wishes)) * settings.num_images
+        kinds = experiments.kinds(settings.targets, settings.start, settings.start_class)
+        first_of_each = np.arange(len(kinds)) * settings.num_images
 
-        def on_snapshot(found: AscentResult, index: int) -> None:
+        def on_snapshot(plan: SearchPlan, found: AscentResult, index: int) -> None:
             step = int(found.steps[index])
             result.metrics = found.metrics(index)
-            if self._score is not None and index:
-                origin = {"starts": panel.starts.images, "start_labels": panel.starts.labels}
-                card = self._score(found.snapshots[index], panel.targets, **origin)
+            if self._scorer is not None and index:
+                card = self._scorer.of_searches(plan, found.snapshots[index])
                 result.metrics |= card.metrics()
-                share = min(1.0, result.metrics.get("diversity", np.nan) / (ENOUGH_DIVERSITY + MARGIN))
-                result.metrics["merit"] = card.rate * share
+                result.metrics["merit"] = merit(card)
             result.strip = Strip(
                 found.snapshots[: index + 1, :, ..., 0][:, first_of_each].swapaxes(0, 1),
-                tuple(wish.label for wish in wishes),
+                tuple(kind.label for kind in kinds),
                 tuple(f"step {step:,}" for step in found.steps[: index + 1]),
             )
             if index:
                 report(step, result.metrics)
 
-        own_seeds = dataclasses.replace(settings, seed=panel.seeds)
-        ascent.ascend(
-            network,
-            panel.starts.images,
-            panel.targets,
-            own_seeds,
-            on_progress=lambda done, total: tick(),
-            on_snapshot=on_snapshot,
-        )
+        search.search(
+            network, kinds, self._data.validation, settings,
+            num_images=settings.num_images, sigma=settings.sigma,
+            on_progress=lambda done, total: tick(), on_snapshot=on_snapshot,
+        )  # fmt: skip
 
 
 class TrainingTrials:
