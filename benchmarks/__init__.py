@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,14 @@ RESULTS = Path(__file__).parent / "results"
 def spread(values: Sequence[float], form: str = ".2f") -> str:
     """`median (lowest to highest)`."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+@contextlib.contextmanager
+def fresh_store() -> Iterator[None]:
+    """Work in an empty folder, whose tracking store is nobody else's. Both are deleted in the end."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        yield
 
 
 def keep(name: str, device: str, results: dict[str, Any]) -> None:

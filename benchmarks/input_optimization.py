@@ -9,6 +9,8 @@ clips only what it returns, not what the network sees, and has a norm of its own
 arithmetic per step is no more than ours.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
@@ -19,10 +21,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import keep, plain_loop, spread
-from mnist_cnn.data import dataset
+from benchmarks import keep, spread
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
+import keras
+import tensorflow as tf
+
+from benchmarks import plain_loop
+from mnist_cnn.data import dataset
+from mnist_cnn.input_optimization import ascend
+from mnist_cnn.models import networks
 from mnist_cnn.settings import AscentSettings, TrainSettings
+from mnist_cnn.training import evaluation, loop
+
+try:
+    from tf_keras_vis.activation_maximization import ActivationMaximization
+    from tf_keras_vis.activation_maximization.regularizers import Norm
+    from tf_keras_vis.utils.scores import CategoricalScore
+except ImportError:  # no dependency of this project
+    ActivationMaximization = None
 
 OURS = {"compact": (256, 200), "report": (64, 12)}
 HALF = {"compact": 200, "report": 2}
@@ -37,7 +56,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
-    device = hardware.start_tensorflow()
     contenders = _contenders(options.network)
     first = {name: run() for name, (run, _, _) in contenders.items()}  # tracing and first touches are not timed
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -52,8 +70,8 @@ def main() -> None:
 
     ours = f"ours, batch {OURS[options.network][0]}"
     flops = _flops_per_step(options.network)
-    rate = [flops / (1e6 * each) for each in times[ours]]
-    print(f"\n{options.network}, {options.rounds} rounds, {device}")
+    rate = [flops / (1e6 * milliseconds) for milliseconds in times[ours]]
+    print(f"\n{options.network}, {options.rounds} rounds, {DEVICE}")
     ratios = {
         name: [theirs / mine for theirs, mine in zip(values, times[ours], strict=True)]
         for name, values in times.items()
@@ -64,7 +82,7 @@ def main() -> None:
     print("matrix product of 1,024 x 1,024 reaches")
     keep(
         f"input-optimization-{options.network}",
-        device,
+        DEVICE,
         {
             "milliseconds": times,
             "ratios": ratios,
@@ -89,9 +107,6 @@ def _what_bfloat16_does(name: str, ours: Any, plain: Any, half: Any, *others: An
 @functools.cache
 def _network(name: str) -> Any:
     """Trained where that takes seconds."""
-    from mnist_cnn.models import networks
-    from mnist_cnn.training import loop
-
     network = networks.build(name, 0)
     if name == "compact":
         loop.train(network, dataset.split(dataset.load_train()), TrainSettings())
@@ -99,19 +114,11 @@ def _network(name: str) -> Any:
 
 
 def _probabilities(name: str, images: Any) -> Any:
-    from mnist_cnn.training import evaluation
-
     return evaluation.predict(_network(name), images)
 
 
 def _contenders(name: str) -> dict[str, tuple[Callable[[], Any], int, int]]:
     """What is timed: a call, and its batch and steps."""
-    import keras
-    import tensorflow as tf
-
-    from mnist_cnn.input_optimization.ascent import ascend
-    from mnist_cnn.models import networks
-
     network = _network(name)
     target = np.eye(10, dtype=np.float32)[2]
     batch, steps = OURS[name]
@@ -125,11 +132,7 @@ def _contenders(name: str) -> dict[str, tuple[Callable[[], Any], int, int]]:
     half.set_weights(network.get_weights())
     short = AscentSettings(steps=HALF[name], snapshot_every=HALF[name])
     contenders[f"ours, bfloat16, {batch}"] = (lambda: ascend(half, starts, target, short), batch, HALF[name])
-    try:
-        from tf_keras_vis.activation_maximization import ActivationMaximization
-        from tf_keras_vis.activation_maximization.regularizers import Norm
-        from tf_keras_vis.utils.scores import CategoricalScore
-    except ImportError:
+    if ActivationMaximization is None:
         print("tf-keras-vis is not installed and not timed")
         return contenders
     for size, count in VIS[name]:
@@ -155,10 +158,6 @@ def _flops_per_step(name: str) -> float:
 
     The gradient for the image alone costs as much as the forward pass; none is taken for the weights.
     """
-    import tensorflow as tf
-
-    from mnist_cnn.models import networks
-
     network = networks.build(name, 0)
     forward = tf.function(lambda images: network(images, training=False))
     graph = forward.get_concrete_function(tf.TensorSpec((1, 28, 28, 1), tf.float32)).graph
@@ -173,8 +172,6 @@ def _flops_per_step(name: str) -> float:
 
 
 def _matrix_product_gflops(size: int = 1024, repeats: int = 20) -> float:
-    import tensorflow as tf
-
     matrix = tf.random.stateless_normal((size, size), (0, 0))
     (matrix @ matrix).numpy()
     start = time.perf_counter()

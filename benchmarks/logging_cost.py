@@ -3,8 +3,10 @@
     python -m benchmarks.logging_cost --runs 3
 
 Runs `train` in this process with the default settings, in a temporary store that is there already (the forty schema
-migrations of a fresh database are paid once), and adds up the time spent in calls of the tracking module.
+migrations of a fresh database are paid once), and adds up the time spent in calls of the tracking modules.
 """
+
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -12,26 +14,42 @@ import argparse
 import contextlib
 import functools
 import io
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import keep, spread
+from benchmarks import fresh_store, keep, spread
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
+import mlflow
+
+from mnist_cnn.reporting import training_figures
+from mnist_cnn.settings import TrainSettings
+from mnist_cnn.tracking import heartbeat, runs, store, trainings
+from pipelines import train
+
+CALLS = (
+    (training_figures, "learning_curves", "draw figures"),
+    (training_figures, "evaluation", "draw figures"),
+    (store, "open_store", "open store"),
+    (mlflow, "start_run", "start run"),
+    (runs, "_commit", "commit"),
+    (runs, "_describe_experiment", "describe experiment"),
+    (heartbeat, "close_dead_runs", "close dead runs"),
+    (train, "log_network", "log_model"),
+    (trainings, "save_checkpoint", "save_checkpoint"),
+    (trainings, "delete_checkpoints", "delete_checkpoints"),
+    (runs, "_close", "close"),
+)
+"""What is timed besides the methods of `TrackedRun`: where it is looked up, its name, and what the table calls it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    device = hardware.start_tensorflow()
-
-    from mnist_cnn.reporting import figures
-    from mnist_cnn.tracking import runs
-    from pipelines import train
-
     spent: dict[str, float] = {}
     depth = 0
 
@@ -52,32 +70,27 @@ def main() -> None:
     for name, function in list(vars(runs.TrackedRun).items()):
         if callable(function) and not name.startswith("__"):
             setattr(runs.TrackedRun, name, timed(name, function))
-    for name in ("learning_curves", "evaluation"):
-        setattr(figures, name, timed("draw figures", getattr(figures, name)))
-    for name in ("open_store", "_commit", "_describe_experiment", "close_stale_runs", "_close"):
-        setattr(runs, name, timed(name.strip("_").replace("_", " "), getattr(runs, name)))
-    runs.mlflow.start_run = timed("start run", runs.mlflow.start_run)
+    for place, name, shown in CALLS:
+        setattr(place, name, timed(shown, getattr(place, name)))
 
     shares, wholes, parts = [], [], []
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with fresh_store():
         with contextlib.redirect_stdout(io.StringIO()):
-            runs.mlflow.MlflowClient().search_experiments()
-            train.main(["--batch_size", "4096"])  # imports and first calls
+            train.main(TrainSettings(batch_size=4096))  # imports, first calls and the database's tables
         for run in range(options.runs):
             spent.clear()
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                train.main(["--seed", str(run)])
+                train.main(TrainSettings(seed=run))
             wholes.append(time.perf_counter() - start)
             shares.append(100 * sum(spent.values()) / wholes[-1])
             parts.append(dict(sorted(spent.items(), key=lambda item: -item[1])))
-    print(f"{options.runs} runs, {device}")
+    print(f"{options.runs} runs, {DEVICE}")
     for name, seconds in parts[-1].items():
         print(f"  {name:18} {seconds:6.3f} s")
     print(f"whole run, s   {spread(wholes, '.1f')}")
     print(f"logging, %     {spread(shares, '.1f')}")
-    keep("logging-cost", device, {"whole_seconds": wholes, "share_percent": shares, "parts": parts})
+    keep("logging-cost", DEVICE, {"whole_seconds": wholes, "share_percent": shares, "parts": parts})
 
 
 if __name__ == "__main__":

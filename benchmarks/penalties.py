@@ -5,15 +5,23 @@ python -m benchmarks.penalties MODEL --num-images 50
 MODEL: a model's URI, a run's id, or the newest ordinary network of the store where none is given.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
 
 from benchmarks import keep
-from mnist_cnn.data import dataset
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
+from mnist_cnn.data import dataset
+from mnist_cnn.judging import ablation
+from mnist_cnn.reporting import descriptions
 from mnist_cnn.settings import PANEL_A
-from mnist_cnn.tracking import runs
+from mnist_cnn.tracking import models
+from pipelines import judges
 
 COMMON = {"l2_weight": 1e-4, "temperature": 4.0}
 PARTS = {
@@ -47,27 +55,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    model = runs.resolve_model(options.model, regime="ordinary", network="smooth")
-    device = hardware.start_tensorflow()
-    from mnist_cnn.judging import ablation, scorecard
-    from mnist_cnn.reporting import descriptions
-    from pipelines import judges
-
+    network = models.load(models.resolve(options.model, regime="ordinary", network="smooth"))
     data = dataset.split(dataset.load_train())
-    real = scorecard.RealDigits.of(data.train, data.validation)
-    panel = judges.panel(PANEL_A, data).opinions
-    network = runs.load_model(model)
+    scorer = judges.scorer(PANEL_A, data)
     rows = {}
     for name, changes in variants().items():
-        found = ablation.search(
-            network, "noise", changes, data.validation, panel, real,
+        found = ablation.searched(
+            network, "noise", changes, data.validation, scorer,
             num_images=options.num_images, steps=options.steps, seed=options.seed,
         )  # fmt: skip
         rows[name] = {"settings": changes, **found.card.metrics()}
         print(f"{name}: {descriptions.score_line(found.card)}", flush=True)
     keep(
         "penalties",
-        device,
+        DEVICE,
         {
             "network": network.name,
             "common": COMMON,

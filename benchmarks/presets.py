@@ -5,15 +5,21 @@ python -m benchmarks.presets accurate --seeds 3
 python -m benchmarks.presets report --seeds 1
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import Any
 
-from benchmarks import keep, spread
-from mnist_cnn.data import dataset
+from benchmarks import fresh_store, keep, spread
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
 from mnist_cnn.settings import TrainSettings
+from pipelines import train
 
 
 def main() -> None:
@@ -22,37 +28,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
 
-    device = hardware.start_tensorflow()
-    from mnist_cnn.models import networks
-    from mnist_cnn.reporting.progress import TrainingProgress
-    from mnist_cnn.training import evaluation, loop
-
-    runs = []
-    for seed in range(options.seeds):
-        settings = TrainSettings.resolve({"preset": options.preset, "seed": seed})
-        data = dataset.split(dataset.load_train(), settings.validation_fraction)
-        network = networks.build(settings.network, seed, precision=settings.precision)
-        progress = TrainingProgress(settings.epochs, loop.steps_per_epoch(len(data.train), settings.batch_size))
-        result = loop.train(
-            network, data, settings, on_steps=progress.steps, on_epoch=lambda epoch, _, show=progress: show.epoch(epoch)
-        )
-        test = evaluation.evaluate(network, dataset.load_test())
-        runs.append(
-            {
-                "seed": seed,
-                "test_accuracy": test.accuracy,
-                "test_loss": test.loss,
-                "training_seconds": result.seconds,
-                "history": [dataclasses.asdict(epoch) for epoch in result.history],
-            }
-        )
-        print(f"seed {seed}: test accuracy {test.accuracy:.2%}, {result.seconds:.1f} s of training", flush=True)
+    runs: list[dict[str, Any]] = []
+    with fresh_store():
+        for seed in range(options.seeds):
+            settings = TrainSettings(preset=options.preset, seed=seed)
+            result = train.run(settings)
+            accuracy, seconds = result.test.accuracy, result.training.seconds
+            runs.append(
+                {
+                    "seed": seed,
+                    "test_accuracy": accuracy,
+                    "test_loss": result.test.loss,
+                    "training_seconds": seconds,
+                    "history": [dataclasses.asdict(epoch) for epoch in result.training.history],
+                }
+            )
+            print(f"seed {seed}: test accuracy {accuracy:.2%}, {seconds:.1f} s of training", flush=True)
     accuracies = [100 * run["test_accuracy"] for run in runs]
-    seconds = [run["training_seconds"] for run in runs]
-    print(f"\npreset {options.preset}, {len(runs)} seeds, {device}")
+    times = [run["training_seconds"] for run in runs]
+    print(f"\npreset {options.preset}, {len(runs)} seeds, {DEVICE}")
     print(f"test accuracy, %    {spread(accuracies)}")
-    print(f"training time, s    {spread(seconds, '.1f')}")
-    keep(f"preset-{options.preset}", device, {"settings": dataclasses.asdict(settings), "runs": runs})
+    print(f"training time, s    {spread(times, '.1f')}")
+    keep(f"preset-{options.preset}", DEVICE, {"settings": settings.values(), "runs": runs})
 
 
 if __name__ == "__main__":

@@ -3,14 +3,21 @@
 python -m benchmarks.schedules --seeds 3
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
 
 from benchmarks import keep, spread
-from mnist_cnn.data import dataset
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
+from mnist_cnn.data import dataset
+from mnist_cnn.models import networks
 from mnist_cnn.settings import SCHEDULES, TrainSettings
+from mnist_cnn.training import loop
 
 PEAKS = (0.001, 0.005, 0.01, 0.02, 0.04)
 
@@ -19,9 +26,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    device = hardware.start_tensorflow()
-    from mnist_cnn.models import networks
-    from mnist_cnn.training import loop
 
     data = dataset.split(dataset.load_train())
     rows = []
@@ -34,7 +38,7 @@ def main() -> None:
                 accuracies.append(100 * loop.train(network, data, settings).history[-1].validation_accuracy)
             rows.append({"schedule": schedule, "learning_rate": peak, "validation_accuracies": accuracies})
             print(f"{schedule}, {peak:g}: {spread(accuracies)} %", flush=True)
-    keep("schedules", device, {"rows": rows})
+    keep("schedules", DEVICE, {"rows": rows})
 
 
 if __name__ == "__main__":

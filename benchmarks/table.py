@@ -1,60 +1,150 @@
-"""The README's results, made from benchmarks/results: `python -m benchmarks.table` writes them into it."""
+"""The measured numbers of README.md and docs/, made from benchmarks/results: `python -m benchmarks.table` writes them.
+
+Each block stands between two marks, `<!-- NAME: made by python -m benchmarks.table -->` and `<!-- end of NAME -->`.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, spread
-from mnist_cnn.data.reference_report import EPOCHS, TEST_ACCURACY
+from mnist_cnn.data.reference_report import EPOCHS, PARAMETERS, TEST_ACCURACY
 from mnist_cnn.judging.ablation import described
-from mnist_cnn.reporting.descriptions import with_interval
 from mnist_cnn.settings import SCHEDULES, TrainSettings
 
-README = Path(__file__).parents[1] / "README.md"
-START, END = "-->\n", "\n<!-- end of results -->"
+PROJECT = Path(__file__).parents[1]
+STARTS = {"noise": "from noise", "noisy_digit": "from a noisy digit", "digit": "conversion"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Generated text of one page. page: its path from the project's folder. make: gives the text between the marks."""
+
+    name: str
+    page: str
+    make: Callable[[], str]
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        return f"<!-- {self.name}: made by python -m benchmarks.table -->", f"<!-- end of {self.name} -->"
+
+    def read(self) -> str:
+        """What stands between the marks now. Raises ValueError where a mark is missing."""
+        return self._parts()[1]
+
+    def write(self) -> None:
+        before, _, after = self._parts()
+        start, end = self.marks
+        (PROJECT / self.page).write_text(f"{before}{start}\n{self.make()}\n{end}{after}", encoding="utf-8")
+
+    def _parts(self) -> tuple[str, str, str]:
+        text = (PROJECT / self.page).read_text(encoding="utf-8")
+        start, end = self.marks
+        before, found, rest = text.partition(start)
+        inside, ended, after = rest.partition(end)
+        if not (found and ended):
+            raise ValueError(f"{self.page} lacks the marks {start} and {end}.")
+        return before, inside.strip("\n"), after
 
 
 def load(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def machine(results: dict[str, Any]) -> str:
+def machine(results: Mapping[str, Any]) -> str:
     tags = results["environment"]
     return f"{tags['hardware.device']}, {tags['hardware.cores']} cores, TensorFlow {tags['version.tensorflow']}"
+
+
+def percent(values: Mapping[str, float]) -> str:
+    """The recognised rate with its 95 % interval, in percent."""
+    rate, low, high = (100 * values[f"recognised_rate{part}"] for part in ("", "_low", "_high"))
+    return f"{rate:.1f} ({low:.1f} to {high:.1f})"
+
+
+def accuracies(preset: str) -> tuple[str, str, int]:
+    """Test accuracy in percent and training time in seconds, each with its spread, and the number of seeds."""
+    runs = load(f"preset-{preset}")["runs"]
+    accuracy = spread([100 * run["test_accuracy"] for run in runs])
+    seconds = spread([run["training_seconds"] for run in runs], ".0f")
+    if len(runs) == 1:
+        accuracy, seconds = (cell.split(" (")[0] for cell in (accuracy, seconds))
+    return accuracy, seconds, len(runs)
+
+
+def headline() -> str:
+    """The README's five lines."""
+    ablation, search = load("ablation"), load("input-optimization-compact")
+    quick, accurate, report = (accuracies(preset) for preset in ("quick", "accurate", "report"))
+    ours, plain = search["milliseconds"]["ours, batch 256"], spread(search["ratios"]["plain loop"], ".0f")
+    from_noise = {
+        (cell["network"], cell["regularisation"]): cell for cell in ablation["cells"] if cell["start"] == "noise"
+    }
+    best, reports = from_noise["readable", "tuned L2 and others"], from_noise["ordinary", "report L2"]
+    noise_images = 10 * ablation["settings"]["num_images"]
+    rows = [
+        ("test accuracy, preset `quick`, one epoch", f"{quick[0]} %", f"{quick[1]} s of training", f"{quick[2]} seeds"),
+        (
+            "test accuracy, preset `accurate`, 24 epochs",
+            f"{accurate[0]} %",
+            f"{accurate[1]} s of training",
+            f"{accurate[2]} seeds",
+        ),
+        (
+            "test accuracy, the reference report's network, one epoch",
+            f"{report[0]} %",
+            f"the report: {100 * TEST_ACCURACY:.2f} % after five epochs",
+            f"{report[2]} seed",
+        ),
+        (
+            "time for each image and step of a search",
+            f"{spread(ours, '.3f')} ms",
+            f"a plain Keras loop: {plain} times as long",
+            f"{len(ours)} rounds",
+        ),
+        (
+            "digits from noise that judges recognise, readable network",
+            f"{percent(best)} %",
+            f"ordinary network, the report's settings: {percent(reports)} %",
+            f"{noise_images} images",
+        ),
+    ]
+    lines = [
+        f"Measured on {machine(load('preset-quick'))}. Brackets hold the lowest and the highest value.",
+        "In the last line they hold the 95 % interval.",
+        "",
+        "| what | result | beside it | n |",
+        "|---|---|---|---|",
+        *(f"| {what} | **{result}** | {beside} | {count} |" for what, result, beside, count in rows),
+    ]
+    return "\n".join(lines)
 
 
 def presets() -> str:
     lines = ["| preset | network | epochs | test accuracy, % | training time, s | seeds |", "|---|---|---|---|---|---|"]
     for name in ("quick", "accurate", "report"):
-        if not (RESULTS / f"preset-{name}.json").exists():
-            continue
-        results = load(f"preset-{name}")
-        runs, settings = results["runs"], results["settings"]
-        accuracy = spread([100 * run["test_accuracy"] for run in runs])
-        seconds = spread([run["training_seconds"] for run in runs], ".0f")
-        if len(runs) == 1:
-            accuracy, seconds = (cell.split(" (")[0] for cell in (accuracy, seconds))
-        lines.append(
-            f"| `{name}` | {settings['network']} | {settings['epochs']} | {accuracy} | {seconds} | {len(runs)} |"
-        )
+        settings = load(f"preset-{name}")["settings"]
+        accuracy, seconds, seeds = accuracies(name)
+        lines.append(f"| `{name}` | {settings['network']} | {settings['epochs']} | {accuracy} | {seconds} | {seeds} |")
     return "\n".join(lines)
 
 
-def speed() -> str:
-    if not (RESULTS / "time-to-accuracy.json").exists():
-        return ""
+def time_to_accuracy() -> str:
     results = load("time-to-accuracy")
     ours, example = results["results"]["quick"], results["results"]["example"]
     reached = sum(run["test_accuracy"] >= 0.99 for run in ours)
     return (
-        f"Time to 99.0 % test accuracy: preset `quick` {spread([run['seconds'] for run in ours], '.1f')} s, "
-        f'Keras\' "Simple MNIST convnet" example {spread([run["seconds"] for run in example], ".1f")} s '
-        f"({spread([run['epochs'] for run in example], '.0f')} epochs): "
-        f"**{spread(results['ratios'], '.1f')} times shorter**, seed by seed in one run, {len(ours)} seeds, "
-        f"of which {reached} reached 99.0 % in their one epoch."
+        f"Preset `quick` reaches 99.0 % test accuracy in {spread([run['seconds'] for run in ours], '.1f')} s. "
+        f'Keras\' "Simple MNIST convnet" example takes {spread([run["seconds"] for run in example], ".1f")} s, '
+        f"which is {spread([run['epochs'] for run in example], '.0f')} epochs. "
+        f"`quick` is **{spread(results['ratios'], '.1f')} times faster**, seed by seed in one run of {len(ours)} "
+        "seeds. "
+        f"In its one epoch, {reached} of these {len(ours)} seeds reached 99.0 %."
     )
 
 
@@ -62,7 +152,7 @@ def schedules() -> str:
     """The best peak of each schedule, and the default."""
     rows = load("schedules")["rows"]
 
-    def said(row: dict[str, Any]) -> str:
+    def accuracy(row: dict[str, Any]) -> str:
         return f"{spread(row['validation_accuracies'])} % at {row['learning_rate']:g}"
 
     def of(schedule: str) -> list[dict[str, Any]]:
@@ -71,9 +161,11 @@ def schedules() -> str:
     best = {name: max(of(name), key=lambda row: statistics.median(row["validation_accuracies"])) for name in SCHEDULES}
     (default,) = [row for row in of("one_cycle") if row["learning_rate"] == TrainSettings().learning_rate]
     return (
-        "How the learning rate moves, by the validation accuracy of `quick` (`python -m benchmarks.schedules`, "
-        f"{len(default['validation_accuracies'])} seeds): one cycle {said(default)}, the default, and "
-        f"{said(best['one_cycle'])}, its best peak; a constant rate at best {said(best['constant'])}."
+        "The schedules of the learning rate, compared by the validation accuracy of `quick`"
+        f" ({len(default['validation_accuracies'])} seeds, `python -m benchmarks.schedules`):\n\n"
+        f"- one cycle, the default: {accuracy(default)};\n"
+        f"- one cycle, its best peak: {accuracy(best['one_cycle'])};\n"
+        f"- a constant rate, its best: {accuracy(best['constant'])}."
     )
 
 
@@ -105,30 +197,28 @@ def search_speed() -> str:
         "| network | contender | ms per image and step | times ours |",
         "|---|---|---|---|",
     ]
-    notes = []
+    arithmetic, halves = [], []
     for name in ("compact", "report"):
         results = load(f"input-optimization-{name}")
         for contender, milliseconds in results["milliseconds"].items():
             ratio = results["ratios"][contender]
             times = "" if set(ratio) == {1.0} else spread(ratio, ".1f")
             lines.append(f"| {name} | {contender} | {spread(milliseconds, '.3f')} | {times} |")
-        notes.append(f"{spread(results['gflops'], '.0f')} GFLOP/s on {name} ({spread(results['peak'], '.0f')})")
+            if "bfloat16" in contender:
+                halves.append(f"{statistics.median(ratio):.1f} (on {name})")
+        arithmetic.append(
+            f"- on {name}: {spread(results['gflops'], '.0f')} GFLOP/s of {spread(results['peak'], '.0f')}"
+        )
     rounds = len(load("input-optimization-compact")["peak"])
     half = load("input-optimization-compact")["bfloat16"]
-    halves = [
-        f"{statistics.median(ratio):.1f} (on {name})"
-        for name in ("compact", "report")
-        for contender, ratio in load(f"input-optimization-{name}")["ratios"].items()
-        if "bfloat16" in contender
-    ]
     return (
-        "\n".join(lines)
-        + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. Of the arithmetic that a "
-        f"matrix product of 1,024 x 1,024 reaches in the same rounds (in brackets), ours does {' and '.join(notes)}. "
-        f"`mixed_bfloat16` takes {' and '.join(halves)} times as long, and finds other images: after "
-        f"{half['steps']} steps on compact the pixels differ by {half['mean_difference']:.3f} on average, and the "
-        f"float32 network gives those images' target a probability of {half['probability_in_float32']:.3f} (its own: "
-        f"{half['own_probability']:.3f})."
+        "\n".join(lines) + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns.\n\n"
+        "The arithmetic that our search does, beside what a matrix product of 1,024 x 1,024 reaches in the same "
+        "rounds:\n\n" + ";\n".join(arithmetic) + ".\n\n"
+        f"`mixed_bfloat16` takes {' and '.join(halves)} times as long, and finds other images. "
+        f"After {half['steps']} steps on compact the pixels differ by {half['mean_difference']:.3f} on average. "
+        f"The float32 network gives those images' target a probability of "
+        f"{half['probability_in_float32']:.3f} (its own: {half['own_probability']:.3f})."
     )
 
 
@@ -144,31 +234,26 @@ def logging_cost() -> str:
 def experiments() -> str:
     results = load("experiments")
     by_number = results["searches"]
-    every = [search for searches in by_number.values() for search in searches]
+    searches = [search for of_one in by_number.values() for search in of_one]
     near = sum(search["target"] == str(search["nearest_digit"]) for search in by_number["4"])
-    mixes = ", ".join(
-        f"{word} {spread([one['cross_entropy'] for one in by_number['5'] if one['target'] == word], '.3f')}"
-        for word in dict.fromkeys(one["target"] for one in by_number["5"])
-    )
+    mixed: dict[str, list[float]] = {}
+    for search in by_number["5"]:
+        mixed.setdefault(search["target"], []).append(search["cross_entropy"])
+    mixes = ", ".join(f"{target} {spread(values, '.3f')}" for target, values in mixed.items())
     return (
-        f"The six experiments (`python -m benchmarks.experiments`), {len(every)} searches of {every[0]['steps']} steps "
-        f"with all their pictures, took {results['seconds']:.0f} s, once. In the end the network gives the target a "
-        f"probability of {spread([search['target_probability'] for search in every], '.3f')}. The cross-entropy of the "
-        f"mixes is {mixes}. Of the {len(by_number['4'])} images of experiment 4, {near} have a digit of the target's "
-        "class as the nearest real one."
+        f"{len(searches)} searches of {searches[0]['steps']} steps with all their pictures took "
+        f"{results['seconds']:.0f} s, once (`python -m benchmarks.experiments`). "
+        "In the end the network gives the target a probability of "
+        f"{spread([search['target_probability'] for search in searches], '.3f')}. "
+        f"The cross-entropy of the mixes is {mixes}. "
+        f"Of the {len(by_number['4'])} images of experiment 4, {near} have a digit of the target's class as the "
+        "nearest real one."
     )
 
 
-STARTS = {"noise": "from noise", "noisy_digit": "from a noisy digit", "digit": "conversion"}
-
-
-def percent(values: dict[str, float]) -> str:
-    return with_interval(*(values[f"recognised_rate{part}"] for part in ("", "_low", "_high")))
-
-
-def answer() -> str:
+def ablation() -> str:
     """The table of networks, regularisations and starts, what each ingredient adds, and the controls."""
-    results = load("answer")
+    results = load("ablation")
     rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for cell in results["cells"]:
         rows.setdefault((cell["network"], cell["regularisation"]), {})[cell["start"]] = cell
@@ -183,69 +268,74 @@ def answer() -> str:
             f"| {cells['noise']['diversity']:.2f} |"
         )
     ingredients = ["| on the readable network | recognised, % | diversity | least diverse class |", "|---|---|---|---|"]
-    for each in results["tried"]:
-        if each["network"] == "readable":
+    for tried in results["tried"]:
+        if tried["network"] == "readable":
             ingredients.append(
-                f"| {described(each['changes'])} | {percent(each)} | {each['diversity']:.2f} "
-                f"| {each['least_diversity']:.2f} |"
+                f"| {described(tried['changes'])} | {percent(tried)} | {tried['diversity']:.2f} "
+                f"| {tried['least_diversity']:.2f} |"
             )
     left_out = load("penalties")
     penalties = ["| on the ordinary network | recognised, % | diversity |", "|---|---|---|"]
-    for name, each in left_out["rows"].items():
-        penalties.append(f"| {name} | {percent(each)} | {each['diversity']:.2f} |")
+    for name, values in left_out["rows"].items():
+        penalties.append(f"| {name} | {percent(values)} | {values['diversity']:.2f} |")
     controls = ["| control | recognised, % | diversity |", "|---|---|---|"]
     for name, values in results["controls"].items():
         controls.append(f"| {name} | {percent(values)} | {values['diversity']:.2f} |")
     return "\n\n".join(
         [
-            "Recognised, % (95 % interval), by panel B; "
-            f"{results['settings']['num_images']} images and more for each digit in each cell:",
+            "Share that panel B recognises, in % (95 % interval); "
+            f"at least {results['settings']['num_images']} images for each digit in each cell:",
             "\n".join(lines),
-            "What each ingredient adds, by panel A, from pure noise (this is where the settings above were chosen):",
+            "### What each ingredient adds",
+            "By panel A, from pure noise; the settings of the table above were chosen here:",
             "\n".join(ingredients),
-            "What each penalty adds on an ordinary network, from pure noise, by panel A, beside "
-            f"{described(left_out['common'])} (`python -m benchmarks.penalties`, {left_out['num_images']} images for "
-            "each digit, weights as above):",
+            "### What each penalty adds on an ordinary network",
+            f"By panel A, from pure noise, beside {described(left_out['common'])}. The weights are those of the table "
+            f"above; {left_out['num_images']} images for each digit (`python -m benchmarks.penalties`):",
             "\n".join(penalties),
-            "The score where the answer is known, by panel B, on real test digits and what was made of them:",
+            "### Controls: images whose class is known",
+            "By panel B, on real test digits and on images that were made of them:",
             "\n".join(controls),
         ]
     )
 
 
-def section() -> str:
-    """Everything between the README's two marks."""
+def results() -> str:
     return f"""\
-Median (lowest to highest) over seeds, on {machine(load("preset-quick"))}, a shared machine. Nothing was chosen by the
-test images. `python -m benchmarks.presets PRESET` measures a line, `python -m benchmarks.time_to_accuracy` the ratio.
+Measured on {machine(load("preset-quick"))}, a shared machine. Numbers are the median (lowest to highest) over seeds.
+Nothing was chosen by the test images. `python -m benchmarks.presets PRESET` measures a line of this table:
 
 {presets()}
 
-{speed()}
+{time_to_accuracy()}
+`python -m benchmarks.time_to_accuracy` measures these ratios.
 
 {schedules()}
 
-The report's network (62,735,658 parameters) at full size, one epoch of 422 steps with our schedule (one cycle to Adam
-{load("preset-report")["settings"]["learning_rate"]:g}, BatchNorm recalibrated at the end) beside the report's five.
-The machine did other work during those minutes, so the time is an upper bound:
+## The report's network
+
+The report's network ({PARAMETERS:,} parameters) at full size: one epoch of 422 steps with our schedule.
+The schedule is one cycle to Adam {load("preset-report")["settings"]["learning_rate"]:g}.
+BatchNorm is recalibrated at the end.
+The machine did other work in those minutes, so the training time above is an upper bound.
 
 {report()}
 
-### Speed of the search
+## Speed of the search
 
-`python -m benchmarks.input_optimization NETWORK`, the report's settings. The plain loop is the report's: eager Keras,
-one image at a time. tf-keras-vis 0.8.7 is given the same network without its jitter and rotation.
+`python -m benchmarks.input_optimization NETWORK` measures the search with the report's settings.
+The plain loop is the report's: eager Keras, one image at a time.
+tf-keras-vis 0.8.7 is given the same network without its jitter and rotation.
 
 {search_speed()}
 
+## The six experiments
+
 {experiments()}
 
+## Cost of tracking
+
 {logging_cost()}"""
-
-
-def between_marks(text: str) -> dict[str, str]:
-    """The README's two measured parts, as they stand in it."""
-    return {name: text.split(start, 1)[1].split(end, 1)[0] for name, (start, end, _) in PARTS.items()}
 
 
 def sweeps() -> str:
@@ -258,17 +348,22 @@ def sweeps() -> str:
     lines = [
         f"Measured on {machine(cost)}, by `python -m benchmarks.sweeps` `cost`, `workers` and `stores`.",
         "",
-        f"Optuna and MLflow, film strip and images included, take **{ms:.0f} ms a trial** (median of "
-        f"{cost['trials']:,}; nine in ten from {low:.0f} to {high:.0f}), and {mean:.0f} "
-        "ms in the mean with the sweep's own pictures, which are drawn as often as that takes a twentieth of the time. "
-        f"The first hundred cost {cost['first_tenth']:.0f} ms each and the last hundred {cost['last_tenth']:.0f} (TPE "
-        f"looks at all trials before), {slower:.2f} times as long with the search itself. A trial of the default sweep "
-        f"takes {real['trial_seconds']:.1f} s (median of {real['trials'] - 1}): the cost is "
-        f"{ms / 10 / real['trial_seconds']:.1f} % of it. Two workers on the two cores do {more:.2f} times as many "
-        "trials in the same time as one that has both (one run).",
+        f"Optuna and MLflow take **{ms:.0f} ms a trial**, film strip and images included "
+        f"(median of {cost['trials']:,}; nine in ten from {low:.0f} to {high:.0f}). "
+        f"With the sweep's own pictures the mean is {mean:.0f} ms. "
+        "These pictures are drawn so rarely that they take a twentieth of the time.",
         "",
-        f"What the stores can hold, in trials a second ({stores['trials']} trials in each cell, one run; trials that "
-        "do everything but search; PostgreSQL, tracking server and workers on the same two cores):",
+        f"The first hundred trials cost {cost['first_tenth']:.0f} ms each and the last hundred "
+        f"{cost['last_tenth']:.0f}, because TPE looks at all trials before. "
+        f"With the search itself that is {slower:.2f} times as long.",
+        "",
+        f"A trial of the default sweep takes {real['trial_seconds']:.1f} s (median of {real['trials'] - 1}), so the "
+        f"cost is {ms / 10 / real['trial_seconds']:.1f} % of it. Two workers on the two cores do {more:.2f} times as "
+        "many trials as one worker that has both cores (one run).",
+        "",
+        "What the stores can hold, in trials a second, where a trial does everything but search "
+        f"({stores['trials']} trials in each cell, one run). "
+        "PostgreSQL, the tracking server and the workers share the two cores.",
         "",
         "| workers | " + " | ".join(stores["rates"]) + " |",
         "|---" * (1 + len(stores["rates"])) + "|",
@@ -279,20 +374,13 @@ def sweeps() -> str:
     return "\n".join(lines)
 
 
-PARTS = {
-    "sweeps": (
-        "<!-- sweeps: benchmarks/results/sweeps_cost.json and sweeps_stores.json -->\n",
-        "\n<!-- end of sweeps -->",
-        sweeps,
-    ),
-    "results": (START, END, section),
-    "answer": ("<!-- answer: benchmarks/results/answer.json -->\n", "\n<!-- end of answer -->", answer),
-}
-"""What is written into the README: the marks before and after, and what makes the text."""
+BLOCKS = (
+    Block("headline", "README.md", headline),
+    Block("results", "docs/results.md", results),
+    Block("ablation", "docs/readable_digits.md", ablation),
+    Block("sweeps", "docs/sweeps.md", sweeps),
+)
 
 if __name__ == "__main__":
-    text = README.read_text()
-    for start, end, make in PARTS.values():
-        before, rest = text.split(start, 1)
-        text = before + start + make() + end + rest.split(end, 1)[1]
-    README.write_text(text)
+    for block in BLOCKS:
+        block.write()

@@ -6,8 +6,10 @@ The example is https://keras.io/examples/vision/mnist_convnet/: its architecture
 128, the same 54,000 training images (the example's validation_split=0.1), trained by `fit`. Its clock runs while it
 trains and stops at the end of the first epoch whose test accuracy is at least 99.0 %; testing is not timed.
 Seeds alternate between the two, so that a machine that slows down slows both. The test images are opened here to
-measure when a given recipe gets there; no choice is made by them.
+measure when given settings get there; no choice is made by them.
 """
+
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -15,9 +17,17 @@ import argparse
 import time
 
 from benchmarks import keep, spread
-from mnist_cnn.data import dataset
 from mnist_cnn.runtime import hardware
+
+DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
+
+import keras
+from keras import layers
+
+from mnist_cnn.data import dataset
+from mnist_cnn.models import networks
 from mnist_cnn.settings import TrainSettings
+from mnist_cnn.training import evaluation, loop
 
 GOAL = 0.99
 MOST_EPOCHS = 20
@@ -27,14 +37,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    device = hardware.start_tensorflow()
-
-    import keras
-    from keras import layers
-
-    from mnist_cnn.models import networks
-    from mnist_cnn.training import evaluation, loop
-
     data, test = dataset.split(dataset.load_train()), dataset.load_test()
 
     def example(seed: int) -> tuple[float, int, float]:
@@ -79,12 +81,12 @@ def main() -> None:
         slow["seconds"] / fast["seconds"] for slow, fast in zip(results["example"], results["quick"], strict=True)
     ]
     reached = {name: sum(run["test_accuracy"] >= GOAL for run in runs) for name, runs in results.items()}
-    print(f"\n{options.seeds} seeds, {device}")
+    print(f"\n{options.seeds} seeds, {DEVICE}")
     for name, runs in results.items():
-        seconds = spread([run["seconds"] for run in runs], ".1f")
-        print(f"{name:8} {seconds} s; reached {GOAL:.1%} in {reached[name]} of {len(runs)}")
+        times = spread([run["seconds"] for run in runs], ".1f")
+        print(f"{name:8} {times} s; reached {GOAL:.1%} in {reached[name]} of {len(runs)}")
     print(f"ratio    {spread(ratios, '.1f')} times")
-    keep("time-to-accuracy", device, {"results": results, "ratios": ratios})
+    keep("time-to-accuracy", DEVICE, {"results": results, "ratios": ratios})
 
 
 if __name__ == "__main__":

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mnist_cnn.data import dataset
+from mnist_cnn.reporting import descriptions, training_figures
+from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import EvaluateSettings
-from pipelines import enter
+from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.models import LoggedModel
+from mnist_cnn.training import attacks, evaluation
+from mnist_cnn.training.attacks import RobustAccuracy
+from mnist_cnn.training.evaluation import EvaluationResult
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    settings, _ = EvaluateSettings.from_command_line(argv)
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What a model gets right of the test images. robust: under attack; None where `epsilon` is 0."""
+
+    run_id: str
+    model: LoggedModel
+    test: EvaluationResult
+    robust: RobustAccuracy | None
+
+
+def run(settings: EvaluateSettings) -> EvaluateResult:
+    """Evaluate and log. Raises `SettingError` for a model or data that cannot be used."""
     test = dataset.load_test(settings.dataset)
-    from mnist_cnn.tracking import runs
-
-    model = runs.resolve_model(settings.model)
-    from mnist_cnn.runtime import hardware
-
+    model = models.resolve(settings.model)
     device = hardware.start_tensorflow()
-    from mnist_cnn.models import networks
-    from mnist_cnn.reporting import descriptions, figures
-    from mnist_cnn.training import attacks, evaluation
-
     with runs.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
-        run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id})
-        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id}, device)
         run.log_data(test, "testing")
         run.log_used_model(model)
         print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
-        network = runs.load_model(model)
-        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES)
+        network = models.load(model)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
         robust = None
         if settings.epsilon > 0:
             robust = attacks.robust_accuracy(network, test, settings.epsilon)
             run.log_metrics(robust.metrics("test"), model=model, data=test)
-        for name, figure in figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
+        for name, figure in training_figures.evaluation(scores, test.images, f"Test images of {test.name}").items():
             run.log_figure(figure, f"figures/{name}.png")
-        run.describe(descriptions.of_evaluation(model.uri, test, scores, robust))
+        run.describe(descriptions.evaluation(model.uri, test, scores, robust))
+    return EvaluateResult(run.run_id, model, scores, robust)
 
-    print(f"\n{descriptions.accuracy(scores, 'test')}{descriptions.robustness(robust)}{runs.signpost(run, model)}")
 
-
-if __name__ == "__main__":
-    enter(main, "evaluate")
+def main(settings: EvaluateSettings) -> None:
+    result = run(settings)
+    accuracy = descriptions.accuracy_line(result.test, "test")
+    print(f"\n{accuracy}{descriptions.robustness_line(result.robust)}{runs.signpost(result.run_id, result.model)}")

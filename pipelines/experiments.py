@@ -2,51 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mnist_cnn.data import dataset
-from mnist_cnn.settings import PANEL_A, ExperimentsSettings, experiments
-from pipelines import enter, judges
-from pipelines.optimize import search
+from mnist_cnn.input_optimization import starts
+from mnist_cnn.judging.search import Searches, search
+from mnist_cnn.reporting import descriptions, tables
+from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.runtime import hardware
+from mnist_cnn.settings import PANEL_A, ExperimentsSettings
+from mnist_cnn.settings.experiments import Experiment, parse
+from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.models import LoggedModel
+from pipelines import judges
+from pipelines.optimize import log_searches
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    settings, _ = ExperimentsSettings.from_command_line(argv)
-    chosen = experiments.parse(settings.experiments)
+@dataclass(frozen=True)
+class ExperimentResult:
+    """One of the six, its searches, and the run that holds them."""
+
+    run_id: str
+    experiment: Experiment
+    searches: Searches
+
+
+@dataclass(frozen=True)
+class ExperimentsResult:
+    """The experiments that were asked for, in their order, below one run."""
+
+    run_id: str
+    model: LoggedModel
+    experiments: tuple[ExperimentResult, ...]
+
+
+def run(settings: ExperimentsSettings) -> ExperimentsResult:
+    """Run the experiments on one network, each in a child run, and log them."""
+    chosen = parse(settings.experiments)
     data = dataset.split(dataset.load_train(settings.dataset))
-    from mnist_cnn.tracking import runs
-
-    model = runs.resolve_model(settings.model)
-    from mnist_cnn.runtime import hardware
-
+    model = models.resolve(settings.model)
+    starts.refuse_missing([kind for experiment in chosen for kind in experiment.kinds], data.validation)
     device = hardware.start_tensorflow()
-    from mnist_cnn.models import networks
-    from mnist_cnn.reporting import descriptions
-
     finished = []
     with runs.tracked_run("experiments", name=settings.run_name, otherwise="experiments") as run:
-        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
-        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = runs.load_model(model)
-        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
+        network = models.load(model, logits=True)
         scorer = judges.scorer(PANEL_A, data)
         for experiment in chosen:
-            print(f"\n{experiment.number}. {experiment.title}", flush=True)
             title = f"{experiment.number}. {experiment.title}"
-            with runs.tracked_run("experiment", name=title, child=True) as child:
-                child.log_settings(settings, {"experiment": experiment.number, "model_id": model.model_id})
+            print(f"\n{title}", flush=True)
+            with runs.tracked_run("experiment", name=title) as child:
+                extra = {"experiment": experiment.number, "model_id": model.model_id}
+                child.log_settings(settings, extra, device)
                 child.log_used_model(model)
-                found, card, strip = search(child, network, experiment.kinds, settings, data, scorer, title)
-                child.describe(descriptions.of_optimization(model.uri, settings, found.result, found.plan, card))
+                searches = search(
+                    network, experiment.kinds, data.validation, settings,
+                    num_images=settings.num_images, sigma=settings.sigma, scorer=scorer, on_progress=AscentProgress(),
+                )  # fmt: skip
+                strip = log_searches(child, searches, data, title)
+                child.describe(descriptions.optimization(model.uri, settings, searches))
             run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
-            print(descriptions.ascent_table(found.result, found.plan, card))
-            finished.append((experiment, found.result, found.plan, card))
-        run.describe(descriptions.of_experiments(model.uri, finished))
+            print(tables.ascent(searches))
+            finished.append(ExperimentResult(child.run_id, experiment, searches))
+        run.describe(descriptions.experiments(model.uri, [(done.experiment, done.searches) for done in finished]))
+    return ExperimentsResult(run.run_id, model, tuple(finished))
 
-    print(runs.signpost(run, model))
 
-
-if __name__ == "__main__":
-    enter(main, "experiments")
+def main(settings: ExperimentsSettings) -> None:
+    result = run(settings)
+    print(runs.signpost(result.run_id, result.model))

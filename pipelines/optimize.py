@@ -2,95 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from mnist_cnn.data import dataset
-from mnist_cnn.settings import PANEL_A, ExperimentsSettings, OptimizeSettings, experiments
-from pipelines import enter, judges
+from mnist_cnn.input_optimization import starts
+from mnist_cnn.judging import nearest_digits
+from mnist_cnn.judging.search import Searches, search
+from mnist_cnn.reporting import descriptions, search_figures, tables
+from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.runtime import hardware
+from mnist_cnn.settings import PANEL_A, OptimizeSettings
+from mnist_cnn.settings.experiments import kinds
+from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.models import LoggedModel
+from pipelines import judges
 
-if TYPE_CHECKING:
-    from mnist_cnn.judging.scorecard import Scorecard, Scorer
-    from mnist_cnn.judging.search import Searches
-    from mnist_cnn.tracking import runs
+
+@dataclass(frozen=True)
+class OptimizeResult:
+    """n searches in a network, scored by panel A, and the run that holds them."""
+
+    run_id: str
+    model: LoggedModel
+    searches: Searches
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    settings, given = OptimizeSettings.from_command_line(argv)
-    if settings.from_trial:
-        from mnist_cnn.tracking import sweep_runs
-
-        settings = OptimizeSettings.resolve({**sweep_runs.settings_of_trial(settings.from_trial), **given})
+def run(settings: OptimizeSettings) -> OptimizeResult:
+    """Search, score and log. Starts are drawn from the images that did not train."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    from mnist_cnn.tracking import runs
-
-    model = runs.resolve_model(settings.model)
-    from mnist_cnn.runtime import hardware
-
+    model = models.resolve(settings.model)
+    asked = kinds(settings.targets, settings.start, settings.start_class)
+    starts.refuse_missing(asked, data.validation)
     device = hardware.start_tensorflow()
-    from mnist_cnn.models import networks
-    from mnist_cnn.reporting import descriptions
-
-    kinds = experiments.kinds(settings.targets, settings.start, settings.start_class)
-    with runs.tracked_run(
-        "optimize", name=settings.run_name, otherwise=f"optimize-{settings.targets}-from-{settings.start}"
-    ) as run:
-        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id})
-        run.set_tags({**hardware.describe(device), "model_id": model.model_id})
+    name = f"optimize-{settings.targets}-from-{settings.start}"
+    with runs.tracked_run("optimize", name=settings.run_name, otherwise=name) as run:
+        run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = runs.load_model(model)
-        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
-        scorer = judges.scorer(PANEL_A, data)
-        found, card, _ = search(run, network, kinds, settings, data, scorer, "Search")
-        run.describe(descriptions.of_optimization(model.uri, settings, found.result, found.plan, card))
+        network = models.load(model, logits=True)
+        searches = search(
+            network, asked, data.validation, settings,
+            num_images=settings.num_images, sigma=settings.sigma,
+            scorer=judges.scorer(PANEL_A, data), on_progress=AscentProgress(),
+        )  # fmt: skip
+        log_searches(run, searches, data, "Search")
+        run.describe(descriptions.optimization(model.uri, settings, searches))
+    return OptimizeResult(run.run_id, model, searches)
 
-    print(f"\n{descriptions.ascent_table(found.result, found.plan, card)}\n{runs.signpost(run, model)}")
+
+def main(settings: OptimizeSettings) -> None:
+    print_result(run(settings))
 
 
-def search(
-    run: runs.TrackedRun,
-    network: Any,
-    kinds: Sequence[experiments.SearchKind],
-    settings: OptimizeSettings | ExperimentsSettings,
-    data: dataset.Split,
-    scorer: Scorer,
-    title: str,
-) -> tuple[Searches, Scorecard, Any]:
-    """Run the searches, score them, and log all about them to `run`; with their score and the film strip.
+def print_result(result: OptimizeResult) -> None:
+    """What stands on the terminal in the end."""
+    print(f"\n{tables.ascent(result.searches)}\n{runs.signpost(result.run_id, result.model)}")
 
-    Starts are drawn from the images that did not train.
-    """
-    from mnist_cnn.input_optimization import starts
-    from mnist_cnn.judging import nearest_digits
-    from mnist_cnn.judging import search as judged
-    from mnist_cnn.reporting import descriptions, figures
-    from mnist_cnn.reporting.progress import AscentProgress
 
-    found = judged.search(
-        network, kinds, data.validation, settings,
-        num_images=settings.num_images, sigma=settings.sigma, scorer=scorer, on_progress=AscentProgress(),
-    )  # fmt: skip
-    plan, result, card = found.plan, found.result, found.card
-    assert card is not None
+def log_searches(run: runs.TrackedRun, searches: Searches, data: dataset.Split, title: str) -> Any:
+    """Log all about searches to `run`: arrays, numbers, pictures, tables. The film strip is given back."""
+    plan, result, card = searches.plan, searches.result, searches.card
     if (plan.starts.indices != starts.NONE).any():
         run.log_data(data.validation, "starts")
     run.log_data(data.train, "nearest digits")
     run.log_arrays({**vars(result), "starts": plan.starts.indices, "seeds": plan.seeds}, "arrays.npz")
     for snapshot, step in enumerate(result.steps):
         run.log_metrics(result.metrics(snapshot), int(step))
-    run.log_metrics(card.metrics(), int(result.steps[-1]))
+    if card is not None:
+        run.log_metrics(card.metrics(), int(result.steps[-1]))
     nearest = nearest_digits.nearest(result.final, data.train)
-    strip = figures.film_strip(result, plan, nearest, title)
+    strip = search_figures.film_strip(searches, nearest, title)
     run.log_figure(strip, "figures/film_strip.png")
-    run.log_figure(figures.finals(result, plan, nearest, title), "figures/finals.png")
-    run.log_figure(figures.ascent_curves(result, title), "figures/curves.png")
-    for still in figures.timeline(result, plan):
+    run.log_figure(search_figures.finals(searches, nearest, title), "figures/finals.png")
+    run.log_figure(search_figures.ascent_curves(searches, title), "figures/curves.png")
+    for still in search_figures.timeline(searches):
         run.log_image(still.pixels, still.series, still.step)
-    run.log_bytes(figures.animation(figures.frames(result, plan, title)), "animation.gif")
-    run.log_table(descriptions.searches(result, plan, nearest, card), "searches.json")
-    return found, card, strip
-
-
-if __name__ == "__main__":
-    enter(main, "optimize")
+    run.log_bytes(search_figures.animation(search_figures.frames(searches, title)), "animation.gif")
+    run.log_table(tables.searches(searches, nearest), "searches.json")
+    return strip

@@ -1,188 +1,268 @@
-"""Tune how input images are optimised, trial by trial, with as many processes as there are; go on where it stopped."""
+"""Tune how input images are optimised, trial by trial, in as many processes as there are; continue where it stopped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from numpy.typing import NDArray
 
 from mnist_cnn.data import dataset
-from mnist_cnn.runtime import processes
-from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, SweepSettings, goals
+from mnist_cnn.reporting import search_figures, sweep_charts, sweep_page
+from mnist_cnn.runtime import hardware, signals
+from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, Interrupted, SweepSettings, goals, hide_password, show
 from mnist_cnn.settings.search_space import Choices, Space
-from pipelines import enter
-
-if TYPE_CHECKING:
-    from mnist_cnn.sweeps.study import Study
-    from mnist_cnn.sweeps.worker import Evaluate
-    from mnist_cnn.tracking import runs
+from mnist_cnn.sweeps import study, trials, worker
+from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
+from mnist_cnn.sweeps.study import Study
+from mnist_cnn.tracking import models, reading, runs, store, sweep_runs
+from mnist_cnn.tracking.store import TrackingError
+from pipelines import judges
 
 WORKER_OF = "MNIST_CNN_WORKER_OF"
-"""Set in the environment of a worker: the id of the sweep's run."""
+"""Set in the environment of a worker: the id of the sweep's run, and that of the process that started the worker."""
 
 SECONDS_TO_END = 10.0
-"""So long workers are waited for that were asked to end, before they are killed."""
+"""So long workers that were asked to end are waited for, before they are killed."""
 
 MOST_REPLACEMENTS = 5
-"""So many times for each worker another one is started for one that was killed."""
+"""So many killed workers are replaced, for each worker there is."""
+
+SHARE_FOR_PICTURES = 0.05
+"""Of the time, so many pictures of the whole sweep are drawn on the way; all are drawn at the end."""
+
+SECONDS_IN_A_HURRY = 5.0
+"""After Ctrl-C, pictures that take longer are left out."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    settings, given = SweepSettings.from_command_line(argv)
-    words = SweepSettings.words_given(argv)
-    data = dataset.split(dataset.load_train(given["space"].fixed.get("dataset", "mnist")))
-    space = _with_models(given["space"])
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep as it stands: its trials by number, and `best`, the best one or the Pareto front of two goals.
 
-    def prepare() -> Evaluate:
-        return ascent_trials(data, judged=bool(JUDGED & set(goals(settings.goal))))
+    table: the best trials, as Markdown. commands: that repeat the best ones.
+    """
 
-    run_sweep(settings, space, words, data, prepare)
+    run_id: str
+    name: str
+    goals: tuple[str, ...]
+    trials: tuple[TrialRecord, ...]
+    best: tuple[TrialRecord, ...]
+    table: str
+    commands: tuple[str, ...]
 
 
-def ascent_trials(data: dataset.Split, *, judged: bool) -> Evaluate:
+def run(settings: SweepSettings) -> SweepResult:
+    """Run what is left of `n_trials` trials of `optimize`, or continue the sweep of that name.
+
+    Several processes may end with more trials than `n_trials`: at most one for each process but the first.
+    """
+    data = dataset.split(dataset.load_train(settings.space.at({}).dataset))
+    judged = bool(JUDGED & set(goals(settings.goal)))
+    return run_sweep(settings, data, lambda: ascent_trials(data, judged=judged))
+
+
+def main(settings: SweepSettings) -> None:
+    print_result(run(settings))
+
+
+def print_result(result: SweepResult) -> None:
+    """What stands on the terminal in the end. A worker leaves it to the process that started it."""
+    if WORKER_OF in os.environ:
+        return
+    again = "".join(f"\nAgain    {command}" for command in result.commands)
+    print(f"\n{result.table}\n{runs.signpost(result.run_id)}{again}")
+
+
+def ascent_trials(data: dataset.Split, *, judged: bool) -> trials.AscentTrials:
     """Trials of `optimize` on logged networks, scored by panel A where they are to be judged."""
-    from mnist_cnn.models import networks
-    from mnist_cnn.sweeps import trials
-    from mnist_cnn.tracking import runs
-    from pipelines import judges
 
-    def load(uri: str) -> Any:
-        network = runs.load_model(runs.resolve_model(uri))
-        networks.refuse_misfit(network, dataset.IMAGE_SHAPE, dataset.NUM_CLASSES, logits=True)
-        return network
+    def load(uri: str) -> keras.Model:
+        return models.load(models.resolve(uri), logits=True)
 
     return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
 
 
-def run_sweep(
-    settings: SweepSettings,
-    space: Space,
-    words: Mapping[str, str],
-    data: dataset.Split,
-    prepare: Callable[[], Evaluate],
-) -> None:
-    """Open the study and its run, do what is left of the trials, here or in workers, and draw what came out."""
-    from mnist_cnn.runtime import hardware
-    from mnist_cnn.sweeps import study
-    from mnist_cnn.tracking import runs
+def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[], worker.Evaluate]) -> SweepResult:
+    """Open the study and its run, run what is left of the trials, here or in workers, and draw what came out.
 
-    if WORKER_OF in os.environ:
-        processes.end_with_parent(processes.parent())
-    fingerprint = _fingerprint(settings, space, data)
-    name = settings.sweep or f"{settings.PROGRAM}-{hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]}"
-    storage = settings.storage or str(runs.store_folder() / "sweeps.journal")
-    one, made = study.open_study(
-        storage, name, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.prunes,
+    prepare: makes what runs a trial; called only where there is a trial to run.
+    """
+    storage = settings.storage or str(store.folder() / "sweeps.journal")
+    settings, fingerprint = _resolved(settings, storage, data)
+    space = settings.space
+    sweep, made = study.open_study(
+        storage, settings.sweep, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.pruner,
         seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
     total = settings.n_trials
     if settings.sampler == "grid":
         total = min(total, space.num_points() or total)
-    if WORKER_OF in os.environ:
-        hardware.start_tensorflow()
-        from mnist_cnn.sweeps import worker
-
-        with runs.interruptible():
-            worker.work(one, total, os.environ[WORKER_OF], prepare(), lambda: None)
-        return
-
-    parent = "" if made else _parent_of(one)
-    device = hardware.start_tensorflow()
-    from mnist_cnn.reporting import sweep_page
-    from mnist_cnn.sweeps import worker
-
     try:
-        with runs.tracked_run("sweep", otherwise=one.name, resume=parent) as run:
-            run.is_shared = lambda: one.is_worked_on_by_others()
-            _begin(run, one, settings, space, data, device)
-            left = total - one.num_finished()
-            print(f"Sweep {name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
-            worker.reconcile(one, run.run_id)
-            board = worker.Board(run, one, storage)
+        if WORKER_OF in os.environ:
+            run_id = _be_a_worker(sweep, total, prepare)
+        else:
+            run_id = _lead(sweep, total, settings, storage, data, prepare, "" if made else _run_to_continue(sweep))
+        record = SweepRecord(sweep.name, run_id, space.trial.COMMAND, sweep.goals, sweep.records())
+        table, commands = sweep_page.best_table(sweep), tuple(sweep_page.how_to_repeat(sweep))
+        return SweepResult(run_id, sweep.name, sweep.goals, record.trials, record.front, table, commands)
+    finally:
+        sweep.close()
+
+
+def _lead(
+    sweep: Study,
+    total: int,
+    settings: SweepSettings,
+    storage: str,
+    data: dataset.Split,
+    prepare: Callable[[], worker.Evaluate],
+    continued: str,
+) -> str:
+    """Run the trials below the sweep's run, whose id is returned. continued: id of that run, where there is one."""
+    device = hardware.start_tensorflow()
+    try:
+        with runs.tracked_run("sweep", otherwise=sweep.name, resume=continued) as run:
+            run.is_shared = sweep.is_run_by_others
+            _begin(run, sweep, settings, data, device)
+            log = sweep_runs.SweepRuns(run.run_id, sweep.name)
+            worker.reconcile(sweep, total, log)
+            left = total - sweep.num_finished()
+            print(f"Sweep {sweep.name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
+            board = _Board(run, sweep, storage)
             try:
-                if settings.workers > 1:
-                    prepare()  # what the workers would each train for themselves
-                    workers = _Workers(settings, space, {**words, "sweep": name}, run.run_id)
-                    workers.watch(one, total, board.update)
-                else:
-                    worker.work(one, total, run.run_id, prepare(), board.update)
+                if left > 0:
+                    evaluate = prepare()  # for workers too: judges that each of them would train for itself
+                    if settings.workers > 1:
+                        _Workers(settings, run.run_id).watch(sweep, total, board.update)
+                    else:
+                        _work(sweep, total, log, evaluate, lambda: None, board.update)
             except KeyboardInterrupt:
-                worker.tidy(one, run.run_id)
+                worker.reconcile(sweep, total, log)
                 board.finish(in_a_hurry=True)
                 raise
-            worker.tidy(one, run.run_id)
+            worker.reconcile(sweep, total, log)
             board.finish()
+            return run.run_id
     except KeyboardInterrupt:
-        print(f"\nThe same command goes on with {name}; nothing that is finished is done again.", file=sys.stderr)
+        print(f"\nThe same command continues {sweep.name}; finished trials are not repeated.", file=sys.stderr)
         raise
-    print(f"\n{sweep_page.best_table(one)}\n{runs.signpost(run)}\nAgain    {sweep_page.how_to_repeat(one)}")
 
 
-def _fingerprint(settings: SweepSettings, space: Space, data: dataset.Split) -> dict[str, str]:
-    """What makes two sweeps the same: everything but the number of trials, the workers and the place."""
-    own = {"goal": settings.goal, "sampler": settings.sampler, "pruner": settings.prunes}
-    return {"kind": settings.PROGRAM, **own, **space.words(), "digest": data.train.digest}
+def _work(
+    sweep: Study,
+    total: int,
+    log: worker.SweepLog,
+    evaluate: worker.Evaluate,
+    look: Callable[[], None],
+    on_trial: Callable[[], None],
+) -> None:
+    """Run trials in this process. look: called as often as signals are looked for."""
+    with signals.deferring() as raise_noted:
+
+        def check() -> None:
+            raise_noted()
+            look()
+
+        worker.work(sweep, total, log, evaluate, search_figures.strip, check=check, on_trial=on_trial)
 
 
-def _with_models(space: Space) -> Space:
-    """The space with each `model` as the URI of one network, so that a newer one does not change a sweep."""
-    from mnist_cnn.tracking import runs
+def _be_a_worker(sweep: Study, total: int, prepare: Callable[[], worker.Evaluate]) -> str:
+    """Run trials until there are `total`, or the process that started this one is gone."""
+    run_id, parent = os.environ[WORKER_OF].split()
 
-    def uri(word: str) -> str:
-        found = runs.resolve_model("", regime=word) if word in REGIMES else runs.resolve_model(word)
-        return f"models:/{found.model_id}" if found.model_id else found.uri
+    def look() -> None:
+        if os.getppid() != int(parent):
+            raise Interrupted(signal.SIGTERM)
 
+    with signals.interruptible():
+        look()
+        log = sweep_runs.SweepRuns(run_id, sweep.name)
+        _work(sweep, total, log, prepare(), look, lambda: None)
+    return run_id
+
+
+def _resolved(settings: SweepSettings, storage: str, data: dataset.Split) -> tuple[SweepSettings, dict[str, str]]:
+    """The settings with the sweep's name and with its networks' addresses, and what makes two sweeps the same.
+
+    The name that the settings make holds the network only where it was given: with a newer network the same command
+    continues the sweep on the network that it began with.
+    """
+    space = settings.space
+    has_network, is_given = "model" in space.trial.names(), "model" in {*space.fixed, *space.varied}
+    if has_network and is_given:
+        space = _with_addresses(space)
+    own = {"goal": settings.goal, "sampler": settings.sampler, "pruner": settings.pruner}
+    parts = {"kind": settings.COMMAND, **own, **space.words(), "digest": data.train.digest}
+    name = settings.sweep or f"{settings.COMMAND}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
+    if has_network and not is_given:
+        space = Space(space.trial, {**space.fixed, "model": _kept_network(storage, name)}, space.varied)
+    own_settings = settings.replace(sweep=name, space=space)
+    return own_settings, {"kind": settings.COMMAND, **own, **space.words(), "digest": data.train.digest}
+
+
+def _with_addresses(space: Space) -> Space:
+    """The space with each network as the address of one model, so that a newer one does not change the sweep."""
     several = space.varied.get("model")
     if isinstance(several, Choices):
-        chosen = Choices(tuple(uri(str(word)) for word in several.values))
-        return Space(space.trial, space.fixed, {**space.varied, "model": chosen})
-    return Space(space.trial, {**space.fixed, "model": uri(space.fixed.get("model", ""))}, space.varied)
+        addresses = Choices(tuple(_address(str(word)) for word in several.values))
+        return Space(space.trial, space.fixed, {**space.varied, "model": addresses})
+    return Space(space.trial, {**space.fixed, "model": _address(space.fixed["model"])}, space.varied)
 
 
-def _parent_of(one: Study) -> str:
-    """Id of the run of a sweep that is gone on with; empty for a new one."""
-    from mnist_cnn.tracking import runs, sweep_runs
+def _address(word: str) -> str:
+    """`models:/m-ID` of a model by its URI, a regime (the newest of it), or nothing (the newest of all)."""
+    found = models.resolve("", regime=word) if word in REGIMES else models.resolve(word)
+    return f"models:/{found.model_id}" if found.model_id else found.uri
 
-    runs.open_store()
-    known = one.await_run_id()
+
+def _kept_network(storage: str, name: str) -> str:
+    """The network of the sweep of that name; the newest for a new sweep."""
+    kept = study.remembered(storage, name).get("model", "")
+    newest = ""
+    with suppress(*([TrackingError] if kept else [])):
+        newest = _address("")
+    if kept and newest not in ("", kept) and WORKER_OF not in os.environ:
+        print(f"This sweep keeps its network {kept}; a newer one exists: give model={newest} to sweep that.")
+    return kept or newest
+
+
+def _run_to_continue(sweep: Study) -> str:
+    """Id of the run of a sweep that exists; empty where it has none yet and this process is to open it."""
+    if WORKER_OF in os.environ:
+        return ""
+    store.open_store()
+    known = sweep.await_run_id()
     if not known:
-        found = sweep_runs.sweep_run(one.name)
-        return found.info.run_id if found else ""
-    if sweep_runs.brought_back(known):
-        print(f"The run {known} of {one.name} had been deleted: it is brought back, and gone on with.", flush=True)
-    if not sweep_runs.is_there(known):
-        raise runs.TrackingError(
-            f"`sweep`: the run {known} of {one.name} is not in {runs.tracking_uri()}; give the tracking store it "
-            "was made in, or another name."
+        return sweep_runs.run_id_of(sweep.name)
+    if sweep_runs.restore(known):
+        print(f"The run {known} of {sweep.name} had been deleted; it is restored.", flush=True)
+    if not reading.is_there(known):
+        raise TrackingError(
+            f"`sweep`: the run {known} of {sweep.name} is not in {hide_password(store.uri())}; give the tracking store "
+            "it was made in, or another name."
         )
     return known
 
 
-def _begin(
-    run: runs.TrackedRun,
-    one: Study,
-    settings: SweepSettings,
-    space: Space,
-    data: dataset.Split,
-    device: str,
-) -> None:
-    from mnist_cnn.runtime import hardware
-    from mnist_cnn.tracking import sweep_runs
-
-    if not one.run_id:
-        made_of = {sweep_runs.OF_TAG: space.trial.PROGRAM, sweep_runs.GOALS_TAG: ",".join(one.goals)}
-        run.set_tags({sweep_runs.SWEEP_TAG: one.name, **made_of})
-        run.log_settings(settings, {"digest": data.validation.digest, "space": space.words()})
-        run.log_words(space.words())
+def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: dataset.Split, device: str) -> None:
+    """Log what the sweep is made of, unless it is there, and say to other processes which run is the sweep's."""
+    if not sweep.run_id:
+        sweep_runs.tag_sweep(run, sweep.name, sweep.space.trial.COMMAND, sweep.goals)
+        run.log_settings(settings, {"digest": data.validation.digest, "space": sweep.space.words()})
         run.log_data(data.validation, "starts")
     run.set_tags(hardware.describe(device))
-    one.run_id = run.run_id
+    sweep.run_id = run.run_id
 
 
 def _what_is_left(left: int, total: int) -> str:
@@ -191,20 +271,75 @@ def _what_is_left(left: int, total: int) -> str:
     return f"{left} of {total} trials to go." if left < total else f"{total} trials."
 
 
+class _Board:
+    """Keeps the sweep's run up to date: best values at once, pictures as often as they do not slow the sweep down."""
+
+    def __init__(self, run: runs.TrackedRun, sweep: Study, storage: str) -> None:
+        self._run, self._sweep = run, sweep
+        self._how_to_open = f"Optuna's own page: `optuna-dashboard {shlex.quote(hide_password(storage))}`."
+        self._done = -1
+        self._images: dict[str, Mapping[str, NDArray[Any]]] = {}
+        self._drawn, self._cost = time.monotonic(), 1.0
+
+    def update(self) -> None:
+        """Log the best values if a trial has ended since, and now and then the pictures."""
+        done = self._sweep.num_finished()
+        if done == self._done:
+            return
+        self._done = done
+        states = [study.state_of(trial) for trial in self._sweep.trials()]
+        numbers = {f"trials_{state}": float(states.count(state)) for state in ("complete", "pruned", "failed")}
+        best = self._sweep.best()
+        if len(self._sweep.goals) > 1:
+            self._run.set_tags({"pareto_front": ", ".join(str(trial.number) for trial in best)})
+        elif best:
+            numbers[f"best_{self._sweep.goals[0]}"] = best[0].values[0]
+            settings = {f"best.{name}": show(value) for name, value in best[0].params.items()}
+            self._run.set_tags({"best.trial": str(best[0].number), **settings})
+        self._run.log_metrics(numbers, done)
+        if time.monotonic() - self._drawn > self._cost / SHARE_FOR_PICTURES:
+            self._draw()
+
+    def finish(self, in_a_hurry: bool = False) -> None:
+        self._done = -1
+        self.update()
+        if not in_a_hurry or self._cost < SECONDS_IN_A_HURRY:
+            self._draw()
+
+    def _draw(self) -> None:
+        started = time.monotonic()
+        pictures: dict[str, bytes] = {}
+        try:
+            pictures = sweep_charts.draw_all(self._sweep, self._images_of)
+        except Exception as error:  # A picture must not end a sweep.
+            print(f"The sweep's pictures could not be drawn ({type(error).__name__}: {error}).", file=sys.stderr)
+        for name, picture in pictures.items():
+            self._run.log_bytes(picture, f"figures/{name}.png")
+        self._run.replace_table(sweep_page.trials_columns(self._sweep), "trials.json")
+        self._run.log_text(sweep_page.page(self._sweep, pictures, self._images_of), "sweep.html")
+        self._run.describe(sweep_page.description(self._sweep, pictures, self._how_to_open))
+        self._drawn = time.monotonic()
+        self._cost = self._drawn - started
+
+    def _images_of(self, run_id: str) -> Mapping[str, NDArray[Any]]:
+        if run_id not in self._images:
+            self._images[run_id] = sweep_runs.images_of(run_id)
+        return self._images[run_id]
+
+
 class _Workers:
     """The same command in processes of their own, which share the cores, and are replaced when they are killed."""
 
-    def __init__(self, settings: SweepSettings, space: Space, words: Mapping[str, str], run_id: str) -> None:
+    def __init__(self, settings: SweepSettings, run_id: str) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = str(max(1, cores // settings.workers))
         variables = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self._environment = {**os.environ, **dict.fromkeys(variables, threads), "TF_NUM_INTEROP_THREADS": "1"}
-        self._environment |= {WORKER_OF: run_id, processes.PARENT_VARIABLE: str(os.getpid())}
-        self._environment.pop("MLFLOW_RUN_ID", None)
-        models = {name: word for name, word in space.words().items() if name == "model"}
-        given = {**words, **models, "workers": "1"}
-        self._command = [sys.executable, "-m", f"pipelines.{settings.PROGRAM}"]
-        self._command += [f"--{name}={word}" for name, word in given.items()]
+        self._environment |= {WORKER_OF: f"{run_id} {os.getpid()}", "MLFLOW_TRACKING_URI": store.uri()}
+        self._environment.pop(runs.RUN_ID_VARIABLE, None)
+        words = settings.replace(workers=1).as_words(secrets=True)
+        self._command = [sys.executable, "-m", "pipelines", settings.COMMAND]
+        self._command += [f"--{name}={word}" for name, word in words.items() if word != ""]
         print(f"{settings.workers} workers with {threads} thread{'s' * (threads != '1')} each.", flush=True)
         self._working = [self._start() for _ in range(settings.workers)]
         self._replacements_left = MOST_REPLACEMENTS * settings.workers
@@ -213,41 +348,34 @@ class _Workers:
         # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
         return subprocess.Popen(self._command, env=self._environment, start_new_session=True)
 
-    def watch(self, one: Study, total: int, tell: Callable[[], None]) -> None:
-        """Wait until all have ended. One that is killed is told of, and replaced."""
-        from mnist_cnn.sweeps import worker as sweep_worker
-        from mnist_cnn.tracking import runs
-
+    def watch(self, sweep: Study, total: int, on_look: Callable[[], None]) -> None:
+        """Wait until all have ended; one that was killed is replaced. Raises `SweepStopped` if trials are left."""
         try:
-            with runs.deferring_interrupts() as check:
+            with signals.deferring() as check:
                 while self._working:
                     check()
-                    for worker in list(self._working):
-                        code = worker.poll()
+                    for process in list(self._working):
+                        code = process.poll()
                         if code is None:
                             continue
-                        self._working.remove(worker)
+                        self._working.remove(process)
                         if code:
-                            print(f"Worker {worker.pid} ended with status {code}.", file=sys.stderr)
-                        if code < 0 and self._replacements_left and not one.is_finished(total):
+                            print(f"Worker {process.pid} ended with status {code}.", file=sys.stderr)
+                        if code < 0 and self._replacements_left and not sweep.is_finished(total):
                             self._replacements_left -= 1
                             self._working.append(self._start())
-                    tell()
-                    time.sleep(sweep_worker.SECONDS_BETWEEN_LOOKS)
+                    on_look()
+                    time.sleep(worker.SECONDS_BETWEEN_LOOKS)
         finally:
             self._end()
-        if not one.is_finished(total):
-            raise sweep_worker.SweepStopped("all workers ended before the sweep did; what they said stands above")
+        if not sweep.is_finished(total):
+            raise worker.SweepStopped("all workers ended before the sweep did; their messages stand above")
 
     def _end(self) -> None:
-        for worker in self._working:
-            worker.terminate()
-        for worker in self._working:
+        for process in self._working:
+            process.terminate()
+        for process in self._working:
             with suppress(subprocess.TimeoutExpired):
-                worker.wait(SECONDS_TO_END)
-            worker.kill()
-            worker.wait()
-
-
-if __name__ == "__main__":
-    enter(main, "sweep")
+                process.wait(SECONDS_TO_END)
+            process.kill()
+            process.wait()

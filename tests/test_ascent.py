@@ -20,7 +20,7 @@ from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged, ascend
 from mnist_cnn.models import networks, transforms
 from mnist_cnn.settings import AscentSettings, TrainSettings
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.training import loop
 
 REPORT = {"learning_rate": 0.05, "l2_weight": 1e-4}
@@ -333,7 +333,7 @@ def test_input_that_does_not_fit_is_refused(compact, starts, targets, settings, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"learning_rate": [0.1, 0]}, "`learning_rate` must be a number above 0.*; got 0.0. \\(Entry 1 of 2.\\)"),
+        ({"learning_rate": [0.1, 0]}, "`learning_rate` must be a number above 0.*; got 0. \\(Entry 1 of 2.\\)"),
         ({"l2_weight": np.array([0.1, np.nan])}, "`l2_weight` must be .*; got nan. \\(Entry 1 of 2.\\)"),
         ({"tv_weight": []}, "`tv_weight` must hold at least one number; got none"),
         ({"seed": np.array([0.5])}, "`seed` must be a whole number"),

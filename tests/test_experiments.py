@@ -40,7 +40,7 @@ def test_a_mix_starts_from_its_largest_share_or_from_the_class_that_is_given() -
     assert (given.start_class, given.label) == (5, "5 → 7")
 
 
-def test_a_wish_is_spelled_out_where_signs_are_not_allowed() -> None:
+def test_a_kind_is_spelled_out_where_signs_are_not_allowed() -> None:
     words = "3,2+3,1:0.5+7:0.5,1:0.7+7:0.3"
     spelled = [kind.spelled_out for kind in experiments.kinds(words, "noisy_digit", "5")]
     assert spelled == ["noisy 5 to 3", "noisy 5 to 2 and 3", "noisy 5 to 1 and 7", "noisy 5 to 0.7 of 1 and 0.3 of 7"]
@@ -58,13 +58,13 @@ def test_a_search_has_the_same_start_whatever_else_is_asked_for(data) -> None:
     assert not np.array_equal(other.starts.images, few.starts.images)
 
 
-def test_a_panel_holds_targets_and_starts_wish_by_wish(data) -> None:
-    panel = starts.draw(experiments.kinds("2+3,7", "digit", "5"), 3, 0, data, 10, 0.3)
-    assert [kind.target.word for kind in panel.kinds] == ["2+3"] * 3 + ["7"] * 3
-    np.testing.assert_allclose(panel.targets[0], [0, 0, 0.5, 0.5, 0, 0, 0, 0, 0, 0])
-    assert panel.targets[5].argmax() == 7
-    assert (panel.starts.labels == 5).all()
-    np.testing.assert_array_equal(panel.starts.images, data.images[panel.starts.indices])
+def test_a_plan_holds_targets_and_starts_kind_by_kind(data) -> None:
+    plan = starts.draw(experiments.kinds("2+3,7", "digit", "5"), 3, 0, data, 10, 0.3)
+    assert [kind.target.word for kind in plan.kinds] == ["2+3"] * 3 + ["7"] * 3
+    np.testing.assert_allclose(plan.targets[0], [0, 0, 0.5, 0.5, 0, 0, 0, 0, 0, 0])
+    assert plan.targets[5].argmax() == 7
+    assert (plan.starts.labels == 5).all()
+    np.testing.assert_array_equal(plan.starts.images, data.images[plan.starts.indices])
 
 
 def test_the_nearest_image_is_the_nearest_of_all(data) -> None:

@@ -12,8 +12,12 @@ import pytest
 from mnist_cnn.data import dataset
 from mnist_cnn.judging import judges
 from mnist_cnn.settings import PANEL_A, PANEL_B, PANELS
+from mnist_cnn.tracking import judges as stored
 from mnist_cnn.tracking import runs
+from mnist_cnn.tracking.judges import find_panel, log_judge
+from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges as pipeline
+from pipelines.__main__ import call
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def trained(store: Path, small_dataset: Path) -> mlflow.entities.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
-        pipeline.main(["--dataset", str(small_dataset)])
+        call("judges", ["--dataset", str(small_dataset)])
         return mlflow.MlflowClient().search_runs(["0"], max_results=1)[0]
 
 
@@ -162,13 +166,14 @@ def test_a_panel_says_nothing_on_the_terminal(client, trained, data, capfd: pyte
 
 
 def test_only_a_whole_panel_of_the_same_data_and_version_is_found(client, trained, data) -> None:
-    assert runs.find_panel(PANEL_A, data.validation.digest) is None
+    assert find_panel(PANEL_A, data.validation.digest, seed=0) is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judges, "VERSION", "another")
-        assert runs.find_panel(PANEL_A, data.train.digest) is None
+        assert find_panel(PANEL_A, data.train.digest, seed=0) is None
+    assert find_panel(PANEL_A, data.train.digest, seed=1) is None  # judges of another seed are other judges
     with runs.tracked_run("judges", name="cut short") as run:
-        run.log_judge(judges.train("mlp", PANEL_A, data, seed=9).judge, PANEL_A, data.train.digest)
-    found = runs.find_panel(PANEL_A, data.train.digest)
+        log_judge(run, judges.train("mlp", PANEL_A, data, seed=9).judge, PANEL_A, data.train.digest, seed=0)
+    found = find_panel(PANEL_A, data.train.digest, seed=0)
     assert found is not None
     seed_0 = judges.train("mlp", PANEL_A, data, seed=0).judge.predict(data.validation.images)
     np.testing.assert_array_equal(found.judges["mlp"].predict(data.validation.images), seed_0)
@@ -188,7 +193,7 @@ def test_a_panel_that_is_missing_is_trained_within_the_open_run_and_without_the_
     assert "No stored panel A of judges" in said and "Panel A of judges: trained in" in said
     (child,) = client.search_runs(["0"], f"tags.mlflow.parentRunId = '{run.run_id}'")
     assert child.info.status == "FINISHED" and child.data.params["dataset"] == str(other)
-    assert "not taken" in child.data.tags["mlflow.note.content"]
+    assert "not measured" in child.data.tags["mlflow.note.content"]
     again = pipeline.panel(PANEL_A, data)
     assert capsys.readouterr() == ("", "")
     np.testing.assert_array_equal(again.predict(data.validation.images), panel.predict(data.validation.images))
@@ -204,17 +209,20 @@ def test_a_judge_that_was_tampered_with_is_refused_before_it_is_read(client, tra
         for changed in (content[:-1] + bytes([content[-1] ^ 1]), content[:1000], b""):
             path.write_bytes(changed)
             read.clear()
-            with pytest.raises(runs.TrackingError, match="judge-B-mlp .* is not what was logged.*mlflow run"):
-                runs.find_panel(PANEL_B, data.train.digest)
+            stored._load.cache_clear()
+            with pytest.raises(TrackingError, match="judge-B-mlp .* is not what was logged.*mlflow run"):
+                find_panel(PANEL_B, data.train.digest, seed=0)
             assert len(read) == judges.KINDS.index("mlp")
         path.unlink()
-        with pytest.raises(runs.TrackingError, match="judge-B-mlp"):
-            runs.find_panel(PANEL_B, data.train.digest)
+        stored._load.cache_clear()
+        with pytest.raises(TrackingError, match="judge-B-mlp"):
+            find_panel(PANEL_B, data.train.digest, seed=0)
     finally:
         path.write_bytes(content)
     (path.parent / "more.txt").write_text("more")
-    with pytest.raises(runs.TrackingError, match="is not what was logged"):
-        runs.find_panel(PANEL_B, data.train.digest)
+    stored._load.cache_clear()
+    with pytest.raises(TrackingError, match="is not what was logged"):
+        find_panel(PANEL_B, data.train.digest, seed=0)
     (path.parent / "more.txt").unlink()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mnist_cnn.models import networks
 from mnist_cnn.settings import NETWORKS
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,15 +13,16 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from commands import wait_for
 
 from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
-from mnist_cnn.runtime import hardware, processes
-from mnist_cnn.settings import TrainSettings, command_line
-from mnist_cnn.settings.command_line import SettingError
-from mnist_cnn.tracking import runs
+from mnist_cnn.runtime import hardware
+from mnist_cnn.settings import TrainSettings
+from mnist_cnn.settings.errors import Interrupted, SettingError
+from mnist_cnn.tracking import heartbeat, registry, runs, trainings
 from mnist_cnn.training import loop
-from pipelines import evaluate, train
+from pipelines.__main__ import call
 
 QUICK = ["--epochs", "2", "--batch_size", "64", "--seed", "4"]
 
@@ -32,7 +33,7 @@ def finished(store: Path, small_dataset: Path) -> mlflow.entities.Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
-        train.main([*QUICK, "--dataset", str(small_dataset)])
+        call("train", [*QUICK, "--dataset", str(small_dataset)])
         return mlflow.MlflowClient().search_runs(["0"], max_results=1)[0]
 
 
@@ -50,7 +51,9 @@ def test_a_run_holds_every_setting_and_where_it_ran(client, finished, small_data
     tags = run.data.tags
     assert tags["version.tensorflow"].startswith("2.") and tags["hardware.device"].startswith(("CPU", "GPU"))
     assert {"hardware.cores", "hardware.memory_gib", "version.python", "mlflow.source.git.commit"} <= set(tags)
-    assert tags["reason"] == "" and "99" not in tags["mlflow.note.content"].split("|")[0]
+    assert tags["reason"] == "" and tags["mlflow.note.content"].startswith(
+        "The **compact** network, trained for 2 epochs"
+    )
 
 
 def test_a_run_holds_its_curves_epoch_by_epoch(client, finished) -> None:
@@ -115,14 +118,14 @@ class Cut(RuntimeError):
 
 def cut_after(epoch: int, error: BaseException, patch: pytest.MonkeyPatch) -> None:
     """Make the training raise `error` after an epoch, its checkpoint stored."""
-    save = runs.TrackedRun.save_checkpoint
+    save = trainings.save_checkpoint
 
     def save_and_stop(run: runs.TrackedRun, state: loop.TrainingState) -> None:
         save(run, state)
         if state.epoch == epoch:
             raise error
 
-    patch.setattr(runs.TrackedRun, "save_checkpoint", save_and_stop)
+    patch.setattr(trainings, "save_checkpoint", save_and_stop)
 
 
 class SignalledWhileItGoes:
@@ -140,9 +143,9 @@ def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
     lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_value))
     went_on = False
-    with pytest.raises(command_line.Interrupted), runs.tracked_run("train") as run:
+    with pytest.raises(Interrupted), runs.tracked_run("train") as run:
         SignalledWhileItGoes()
-        assert len(lost) == 1 and isinstance(lost[0], command_line.Interrupted)
+        assert len(lost) == 1 and isinstance(lost[0], Interrupted)
         if log_more:
             run.log_metrics({"loss": 1.0})
             went_on = True
@@ -153,36 +156,44 @@ def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
         pass  # it is forgotten by then
 
 
-def test_an_interrupted_run_is_killed_and_resumes_to_the_same_numbers(
+def test_an_interrupted_training_is_killed_and_resumes_as_a_new_run_to_the_same_numbers(
     client, finished, small_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        cut_after(1, command_line.Interrupted(15), patch)
+        cut_after(1, Interrupted(15), patch)
         with pytest.raises(KeyboardInterrupt):
-            train.main([*QUICK, "--dataset", str(small_dataset)])
+            call("train", [*QUICK, "--dataset", str(small_dataset)])
     run = newest(client)
     assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "interrupted by SIGTERM")
-    train.main(["--resume", run.info.run_id])
-    assert "Going on after epoch 1 of 2" in capsys.readouterr().out
-    resumed = client.get_run(run.info.run_id)
-    assert (resumed.info.status, resumed.data.tags["reason"]) == ("FINISHED", "")
+    call("resume", ["--run", run.info.run_id])
+    assert f"Resuming the run {run.info.run_id} after epoch 1." in capsys.readouterr().out
+    resumed = newest(client)
+    assert resumed.info.run_id != run.info.run_id and resumed.data.tags["resumed_from"] == run.info.run_id
+    assert (resumed.info.status, resumed.data.tags["kind"]) == ("FINISHED", "train")
+    assert resumed.data.params == finished.data.params
     for key in ("test_accuracy", "test_loss", "validation_loss", "train_loss"):
-        assert resumed.data.metrics[key] == pytest.approx(finished.data.metrics[key], rel=1e-5), key
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train_loss")]
-    assert steps == [1, 2]
+        assert resumed.data.metrics[key] == finished.data.metrics[key], key
+    for key in ("train_loss", "step/learning_rate"):
+        points = client.get_metric_history(resumed.info.run_id, key)
+        whole = client.get_metric_history(finished.info.run_id, key)
+        assert {point.step: point.value for point in points}[whole[-1].step] == whole[-1].value
+        assert len({point.step for point in points}) == len(points)
+    assert sorted(p.step for p in client.get_metric_history(resumed.info.run_id, "train_loss")) == [1, 2]
+    assert not client.list_artifacts(run.info.run_id, "checkpoints")
     with pytest.raises(SettingError, match="has finished"):
-        train.main(["--resume", run.info.run_id])
+        call("resume", ["--run", resumed.info.run_id])
 
 
-def test_a_run_that_fails_says_why_and_can_be_resumed(client, small_dataset: Path) -> None:
+def test_a_training_that_fails_says_why_and_can_be_resumed(client, small_dataset: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         cut_after(1, OSError(28, "No space left on device"), patch)
         with pytest.raises(OSError, match="No space left"):
-            train.main([*QUICK, "--dataset", str(small_dataset)])
+            call("train", [*QUICK, "--dataset", str(small_dataset)])
     run = newest(client)
     assert run.info.status == "FAILED" and "No space left on device" in run.data.tags["reason"]
-    train.main(["--resume", run.info.run_id, "--epochs", "2"])
-    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+    call("resume", ["--run", run.info.run_id, "--run_name", "second try"])
+    resumed = newest(client)
+    assert (resumed.info.status, resumed.info.run_name) == ("FINISHED", "second try")
 
 
 def test_a_checkpoint_that_was_cut_short_costs_one_epoch_and_not_the_run(
@@ -191,89 +202,111 @@ def test_a_checkpoint_that_was_cut_short_costs_one_epoch_and_not_the_run(
     with pytest.MonkeyPatch.context() as patch:
         cut_after(2, Cut("power"), patch)
         with pytest.raises(Cut):
-            train.main([*QUICK, "--dataset", str(small_dataset)])
+            call("train", [*QUICK, "--dataset", str(small_dataset)])
     run = newest(client)
     kept = sorted(Path(run.info.artifact_uri.removeprefix("file://"), "checkpoints").iterdir())
     assert [path.name for path in kept] == ["epoch-00001.npz", "epoch-00002.npz"]
     kept[1].write_bytes(kept[1].read_bytes()[:1000])
-    train.main(["--resume", run.info.run_id])
-    said = capsys.readouterr()
-    assert "epoch-00002.npz cannot be read" in said.err and "Going on after epoch 1" in said.out
-    resumed = client.get_run(run.info.run_id)
-    assert resumed.data.metrics["test_loss"] == pytest.approx(finished.data.metrics["test_loss"], rel=1e-5)
+    call("resume", ["--run", run.info.run_id])
+    printed = capsys.readouterr()
+    assert "epoch-00002.npz cannot be read" in printed.err and "after epoch 1" in printed.out
+    assert newest(client).data.metrics["test_loss"] == finished.data.metrics["test_loss"]
 
 
-def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="`resume` must be the id of a run in .*; got 'nonsense'"):
-        train.main(["--resume", "nonsense"])
+def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(SettingError, match="`run` must be the id of a run in .*; got 'nonsense'"):
+        call("resume", ["--run", "nonsense"])
+    with pytest.raises(SettingError, match="`resume` is a command of its own now: mlflow run . -e resume"):
+        call("train", ["--resume", "nonsense"])
     with pytest.MonkeyPatch.context() as patch:
         cut_after(1, Cut(), patch)
         copy = tmp_path / "copy.npz"
         copy.write_bytes(small_dataset.read_bytes())
         with pytest.raises(Cut):
-            train.main([*QUICK, "--dataset", str(copy)])
+            call("train", [*QUICK, "--dataset", str(copy)])
     run = newest(client)
-    with pytest.raises(SettingError, match="`epochs` is 2 in the run .*; got 3. Leave it out"):
-        train.main(["--resume", run.info.run_id, "--epochs", "3"])
     with np.load(small_dataset) as arrays:
         np.savez(copy, **{**dict(arrays), "x_train": 255 - arrays["x_train"]})
     with pytest.raises(SettingError, match="copy.npz has changed since"):
-        train.main(["--resume", run.info.run_id])
-    client.set_terminated(run.info.run_id, "RUNNING")
-    client.set_tag(run.info.run_id, "process", processes.this_process())
+        call("resume", ["--run", run.info.run_id])
+    client.update_run(run.info.run_id, status="RUNNING")
+    beats = iter(range(10))
+    monkeypatch.setattr(heartbeat.time, "sleep", lambda _: client.set_tag(
+        run.info.run_id, "heartbeat", f"{time.time() + next(beats):.0f}"))  # fmt: skip
+    client.set_tag(run.info.run_id, "heartbeat", heartbeat.now())
     with pytest.raises(SettingError, match="is still running"):
-        train.main(["--resume", run.info.run_id])
+        call("resume", ["--run", run.info.run_id])
     client.set_terminated(run.info.run_id, "KILLED")
 
 
 def test_a_loss_that_is_not_a_number_fails_the_run_with_the_reason(client, small_dataset: Path) -> None:
     with pytest.raises(loop.TrainingDiverged):
-        train.main(["--dataset", str(small_dataset), "--learning_rate", "10", "--schedule", "constant",
+        call("train", ["--dataset", str(small_dataset), "--learning_rate", "10", "--schedule", "constant",
                     "--weight_decay", "10", "--epochs", "40", "--batch_size", "64"])  # fmt: skip
     run = newest(client)
     assert run.info.status == "FAILED" and "the loss became" in run.data.tags["reason"]
 
 
-def test_the_next_run_closes_one_whose_process_is_gone(client, small_dataset: Path) -> None:
-    host = processes.this_process().split()[0]
-    gone = client.create_run("0", tags={"process": f"{host} 999999999 1", "kind": "train"})
-    elsewhere = client.create_run("0", tags={"process": "another-machine 1 1", "kind": "train"})
+def test_the_next_command_closes_runs_that_nobody_was_heard_of(client, small_dataset: Path) -> None:
+    """Whatever host they ran on: one that is silent has ended, one that beats goes on, others' runs are left alone."""
+    now, long_ago = time.time(), time.time() - 600
+    other = client.create_experiment("another experiment")
+    dead = client.create_run(other, tags={"heartbeat": f"{long_ago:.0f}", "kind": "train"})
+    below = client.create_run(other, tags={"heartbeat_of": dead.info.run_id, "kind": "experiment"})
+    alive = client.create_run("0", tags={"heartbeat": f"{now:.0f}", "kind": "train"})
+    below_alive = client.create_run("0", tags={"heartbeat_of": alive.info.run_id, "kind": "trial"})
     foreign = client.create_run("0")
-    train.main(["--dataset", str(small_dataset), "--batch_size", "512"])
-    closed = client.get_run(gone.info.run_id)
-    assert closed.info.status == "KILLED" and "ended without a word" in closed.data.tags["reason"]
-    for run in (elsewhere, foreign):
+    project = {"mlflow.project.entryPoint": "sweep"}
+    never_opened = client.create_run("0", start_time=int(1000 * long_ago), tags=project)
+    on_its_way = client.create_run("0", start_time=int(1000 * (now - 30)), tags=project)
+    heartbeat.close_dead_runs()
+    for run in (dead, below, never_opened):
+        closed = client.get_run(run.info.run_id)
+        assert closed.info.status == "KILLED" and "ended without a word" in closed.data.tags["reason"]
+    for run in (alive, below_alive, foreign, on_its_way):
         assert client.get_run(run.info.run_id).info.status == "RUNNING"
         client.set_terminated(run.info.run_id)
 
 
-def test_the_next_run_closes_one_whose_command_was_killed_before_it_opened_it(client) -> None:
-    """What `mlflow run` made: one whose command is on its way, one that nobody is on the way to, one just made."""
-    shell = {"mlflow.project.entryPoint": "sweep"}
-    long_ago = int(1000 * (time.time() - 30))
-    waiting, gone = (client.create_run("0", start_time=long_ago, tags=shell) for _ in range(2))
-    young = client.create_run("0", tags=shell)
-    command = subprocess.Popen(["sleep", "60"], env={**os.environ, "MLFLOW_RUN_ID": waiting.info.run_id})
-    try:
-        runs.close_stale_runs()
-    finally:
-        command.kill()
-        command.wait()
-    states = [client.get_run(run.info.run_id).info.status for run in (waiting, gone, young)]
-    assert states == ["RUNNING", "KILLED", "RUNNING"]
-    for run in (waiting, young):
-        client.set_terminated(run.info.run_id)
+def test_a_run_beats_while_it_is_open_and_stays_open_though_somebody_took_it_for_dead(client, monkeypatch) -> None:
+    monkeypatch.setattr(heartbeat, "SECONDS_BETWEEN_BEATS", 0.05)
+    with runs.tracked_run("train") as run:
+        first = client.get_run(run.run_id).data.tags["heartbeat"]
+        client.set_tag(run.run_id, "heartbeat", "1")
+        client.update_run(run.run_id, status="KILLED")
+        wait_for(lambda: client.get_run(run.run_id).info.status == "RUNNING", 10)
+        assert client.get_run(run.run_id).data.tags["heartbeat"] >= first
+        with runs.tracked_run("experiment") as child:
+            tags = client.get_run(child.run_id).data.tags
+            assert tags["heartbeat_of"] == tags["mlflow.parentRunId"] == run.run_id and "heartbeat" not in tags
+    assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_what_mlflow_run_logged_is_left_as_it_is(client, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = client.create_run("0", run_name="mine")
     client.log_param(made.info.run_id, "batch_size", "0512")
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
-    train.main(["--batch_size", "0512", "--dataset", str(small_dataset)])
+    call("train", ["--batch_size", "0512", "--dataset", str(small_dataset)])
     run = client.get_run(made.info.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "mine")
     assert run.data.params["batch_size"] == "0512" and run.data.params["epochs"] == "1"
     assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_the_best_of_an_experiment_is_found_whatever_its_data_are_called(
+    client, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mlflow run` logs a parameter as a shell has it: '/data/my set.npz', in quotes."""
+    data = tmp_path / "my set.npz"
+    data.write_bytes(small_dataset.read_bytes())
+    made = client.create_run("0")
+    client.log_param(made.info.run_id, "dataset", shlex.quote(str(data)))
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    call("train", ["--dataset", str(data), "--batch_size", "512"])
+    (model,) = client.get_run(made.info.run_id).outputs.model_outputs
+    assert registry.best_of("Default", "validation_accuracy", str(data)).model_id == model.model_id
+    with pytest.raises(SettingError, match="holds no finished training on elsewhere.npz"):
+        registry.best_of("Default", "validation_accuracy", "elsewhere.npz")
 
 
 def test_evaluate_links_its_numbers_to_the_model(client, finished, small_dataset: Path, tmp_path: Path) -> None:
@@ -282,14 +315,14 @@ def test_evaluate_links_its_numbers_to_the_model(client, finished, small_dataset
         np.savez(other, **{**dict(arrays), "x_test": 255 - arrays["x_test"]})
     model_id = finished.outputs.model_outputs[0].model_id
     for uri in (f"runs:/{finished.info.run_id}/model", f"models:/{model_id}"):
-        evaluate.main(["--model", uri, "--dataset", str(small_dataset)])
+        call("evaluate", ["--model", uri, "--dataset", str(small_dataset)])
         run = newest(client)
         assert run.data.metrics["test_accuracy"] == finished.data.metrics["test_accuracy"]
         assert {"test_precision/3", "test_recall/3", "test_calibration_error", "test_accuracy_low"} <= set(
             run.data.metrics
         )
         assert run.inputs.model_inputs[0].model_id == model_id
-    evaluate.main(["--model", f"models:/{model_id}", "--dataset", str(other), "--run_name", "inverted"])
+    call("evaluate", ["--model", f"models:/{model_id}", "--dataset", str(other), "--run_name", "inverted"])
     run = newest(client)
     assert run.info.run_name == "inverted" and run.data.metrics["test_accuracy"] < 0.5
     numbers = {(m.key, m.dataset_digest): m.value for m in client.get_logged_model(model_id).metrics}
@@ -303,9 +336,9 @@ def test_evaluate_takes_registered_versions_aliases_and_the_newest(client, finis
     version = mlflow.register_model(f"runs:/{finished.info.run_id}/model", "digits")
     client.set_registered_model_alias("digits", "champion", version.version)
     for uri in (f"models:/digits/{version.version}", "models:/digits@champion"):
-        evaluate.main(["--model", uri, "--dataset", str(small_dataset)])
+        call("evaluate", ["--model", uri, "--dataset", str(small_dataset)])
         assert newest(client).data.metrics["test_accuracy"] == finished.data.metrics["test_accuracy"]
-    evaluate.main(["--dataset", str(small_dataset)])
+    call("evaluate", ["--dataset", str(small_dataset)])
     assert "Evaluating models:/m-" in capsys.readouterr().out
 
 
@@ -321,14 +354,14 @@ def test_evaluate_takes_registered_versions_aliases_and_the_newest(client, finis
 )
 def test_a_model_that_does_not_exist_is_refused_in_one_line(client, uri: str, message: str) -> None:
     with pytest.raises(SettingError, match=message) as refusal:
-        evaluate.main(["--model", uri])
+        call("evaluate", ["--model", uri])
     assert "\n" not in str(refusal.value)
 
 
 def test_without_any_trained_model_evaluate_says_what_to_do(tmp_path: Path, client, monkeypatch) -> None:
     monkeypatch.setattr(mlflow, "search_logged_models", lambda **_: [])
     with pytest.raises(SettingError, match="run `mlflow run . -e train` first"):
-        evaluate.main([])
+        call("evaluate", [])
 
 
 def test_the_test_images_are_not_opened_before_training_has_ended(client, small_dataset: Path, monkeypatch) -> None:
@@ -336,7 +369,7 @@ def test_the_test_images_are_not_opened_before_training_has_ended(client, small_
     load_test, trainer = dataset.load_test, loop.train
     monkeypatch.setattr(dataset, "load_test", lambda *a: opened.append("test") or load_test(*a))
     monkeypatch.setattr(loop, "train", lambda *a, **k: (trainer(*a, **k), opened.append("trained"))[0])
-    train.main(["--dataset", str(small_dataset), "--batch_size", "512"])
+    call("train", ["--dataset", str(small_dataset), "--batch_size", "512"])
     assert opened == ["trained", "test"]
 
 
@@ -356,18 +389,9 @@ def test_the_hardware_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(tags["hardware.cores"]) >= 1 and float(tags["hardware.memory_gib"]) > 0
 
 
-def test_only_names_that_mlflow_invents_are_replaced() -> None:
-    from mlflow.utils.name_utils import _generate_random_name
-
-    assert all(runs.is_invented(_generate_random_name(integer_scale=3)) for _ in range(50))
-    assert not any(map(runs.is_invented, ("wide-net-2", "capable-wolf", "capable-wolf-x", "train", "")))
-
-
-def test_what_waits_for_mlflow_run_does_not_wait_for_ever(client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_cnn.runtime import aftermath
-
-    monkeypatch.setattr(aftermath, "SECONDS", 0.01)
-    for parent in (os.getpid(), 2**22 + 1):  # one that goes on, and one that is gone
-        run = client.create_run("0")
-        aftermath.main([str(parent), run.info.run_id, "killed"])
-        assert client.get_run(run.info.run_id).info.status == "KILLED"
+def test_names_that_mlflow_invents_are_replaced_and_others_are_kept(client, monkeypatch) -> None:
+    for name, expected in (("capable-wolf-101", "train-x"), ("my-net", "my-net"), ("wide net 2", "wide net 2")):
+        made = client.create_run("0", run_name=name)
+        monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+        with runs.tracked_run("train", otherwise="train-x") as run:
+            assert run.name == expected

@@ -1,33 +1,43 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import mlflow
+import pytest
 from conftest import PROJECT
 
-from benchmarks import table
-from mnist_cnn.settings import ENTRY_POINTS, NETWORKS
+from mnist_cnn.settings import ENTRY_POINTS
 
 README = (PROJECT / "README.md").read_text()
 
 
-def test_the_readmes_results_are_the_measured_ones() -> None:
-    """`python -m benchmarks.table` writes what belongs between the marks."""
-    for name, text in table.between_marks(README).items():
-        assert text == table.PARTS[name][2](), name
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 160
 
 
-def test_every_command_in_the_readme_names_settings_that_exist() -> None:
-    commands = re.findall(r"mlflow run \. -e (\w+)([^\n`#]*)", README)
-    assert len(commands) > 8
-    for program, rest in commands:
-        words = [f"--{name}={word}" for name, word in re.findall(r"-P (\w+)=(\S+)", rest)]
-        ENTRY_POINTS[program].from_command_line([word for word in words if not word.startswith("--file=")])
+def test_the_first_two_commands_install_train_and_test() -> None:
+    (first, second), *_ = [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
+    assert first == "pip install -c constraints.txt -e . && mlflow run . -e train"
+    assert second == "pip install -c constraints.txt -e '.[test]' && pytest -n 2"
 
 
-def test_every_picture_and_file_that_the_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (PROJECT / target).exists(), target
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_command_has_its_line(name: str) -> None:
+    line = "mlflow run .   " if name == "reproduce" else f"mlflow run . -e {name} "
+    assert [found for found in README.splitlines() if found.startswith(line) and "# " in found]
 
 
-def test_every_network_is_named() -> None:
-    assert all(f"{name}" in README for name in NETWORKS)
+def test_every_room_is_on_the_map() -> None:
+    rooms = {f"mnist_cnn/{path.parent.name}" for path in (PROJECT / "mnist_cnn").glob("*/__init__.py")}
+    assert set(re.findall(r"^- `(mnist_cnn/\w+)`", README, re.MULTILINE)) == rooms
+
+
+def test_the_readmes_python_runs_as_it_stands(client: mlflow.MlflowClient) -> None:
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for code in blocks:
+        exec(compile(code, "<README>", "exec"), names)
+    searches = names["searches"]
+    assert searches.final.shape == (20, 28, 28, 1)
+    assert searches.target_probabilities[-1].mean() > searches.target_probabilities[0].mean()

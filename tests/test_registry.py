@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 
-from mnist_cnn.settings.command_line import SettingError
-from mnist_cnn.tracking import registry, runs
-from pipelines import register, train
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.tracking import models, reading, registry, runs
+from pipelines.__main__ import call as command
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def trained(store: Path, small_dataset: Path) -> dict[str, str]:
         mlflow.set_tracking_uri(None)
         for name, given in words.items():
             dataset = [] if name == "other" else ["--dataset", str(small_dataset)]
-            train.main([*given, *dataset, "--run_name", name])
+            command("train", [*given, *dataset, "--run_name", name])
             runs[name] = mlflow.search_runs(filter_string=f"attributes.run_name = '{name}'").run_id[0]
     return runs
 
@@ -54,7 +54,7 @@ def shelf(client: mlflow.MlflowClient) -> Iterator[mlflow.MlflowClient]:
 
 
 def call(run_id: str, data: Path, *more: str) -> mlflow.entities.Run:
-    register.main(["--model", run_id, "--dataset", str(data), *SMALL, *more])
+    command("register", ["--model", run_id, "--dataset", str(data), *SMALL, *more])
     return mlflow.MlflowClient().search_runs(["0"], "tags.kind = 'register'", max_results=1)[0]
 
 
@@ -70,9 +70,9 @@ def test_the_first_version_is_champion_and_a_worse_one_only_a_challenger(
     run = call(trained["bad"], small_dataset)
     assert aliases(shelf) == {"champion": 1, "challenger": 2} and run.data.tags["decision"] == "not promoted"
     said = capsys.readouterr().out
-    assert "it is worse, and stays a challenger" in said and "champion: version 1, as before" in said
-    assert run.data.metrics["gate/difference_high"] < -0.005 and run.data.metrics["gate/images"] == 100
-    assert "not promoted" in run.data.tags["mlflow.note.content"]
+    assert "it is worse, and stays a challenger" in said and "champion: version 1, unchanged" in said
+    assert run.data.metrics["promotion/difference_high"] < -0.005 and run.data.metrics["promotion/images"] == 100
+    assert run.data.tags["mlflow.note.content"].startswith("**Not promoted**")
 
 
 def test_a_better_one_takes_over_and_the_alias_can_be_moved_back(
@@ -81,18 +81,18 @@ def test_a_better_one_takes_over_and_the_alias_can_be_moved_back(
     call(trained["bad"], small_dataset)
     run = call(trained["good"], small_dataset)
     assert aliases(shelf) == {"champion": 2, "challenger": 2} and run.data.tags["decision"] == "promoted"
-    register.main(["--alias", "champion", "--version", "1"])
+    command("rollback", ["--version", "1"])
     assert aliases(shelf) == {"champion": 1, "challenger": 2}
-    assert "mnist-cnn@champion was version 2, and is version 1 now" in capsys.readouterr().out
-    register.main(["--alias", "champion", "--version", "2", "--dry_run", "true"])
+    assert "mnist-cnn@champion was version 2 and is now version 1" in capsys.readouterr().out
+    command("rollback", ["--version", "2", "--dry_run", "true"])
     assert aliases(shelf)["champion"] == 1
-    (dry,) = shelf.search_runs(["0"], "tags.kind = 'register'", max_results=1)
+    (dry,) = shelf.search_runs(["0"], "tags.kind = 'rollback'", max_results=1)
     assert dry.data.tags["decision"] == "dry run"
-    # A person has taken the alias from it: no gate gives it back, another person can.
+    # A person has taken the alias from it: no promotion check gives it back, another person can.
     run = call(trained["good"], small_dataset)
     assert aliases(shelf) == {"champion": 1, "challenger": 2} and len(registry.versions(NAME)) == 2
     assert run.data.tags["decision"] == "not promoted" and "rolled back by hand" in capsys.readouterr().out
-    register.main(["--alias", "champion", "--version", "2"])
+    command("rollback", ["--version", "2"])
     assert aliases(shelf)["champion"] == 2
     call(trained["good"], small_dataset)
     assert aliases(shelf)["champion"] == 2
@@ -106,14 +106,15 @@ def test_a_champion_that_cannot_be_loaded_is_no_dead_end(
     files = Path(model.artifact_location.removeprefix("file://"))
     aside = files.with_name("aside")
     files.rename(aside)
+    models._load.cache_clear()  # another process has not loaded it before
     try:
         run = call(trained["good"], small_dataset)
         assert aliases(shelf) == {"champion": 1, "challenger": 2} and run.data.tags["decision"] == "not promoted"
         assert "The champion, version 1, cannot be used" in capsys.readouterr().out
-        register.main(["--alias", "champion", "--version", "2"])
+        command("rollback", ["--version", "2"])
         assert aliases(shelf)["champion"] == 2
         with pytest.raises(SettingError, match="`version`: the files of models:/mnist-cnn/1 are not there"):
-            register.main(["--alias", "champion", "--version", "1"])
+            command("rollback", ["--version", "1"])
     finally:
         aside.rename(files)
 
@@ -140,8 +141,9 @@ def test_a_dry_run_decides_and_changes_nothing(
 
 
 def test_a_version_says_where_it_is_from_and_what_it_can(shelf, trained, small_dataset: Path) -> None:
-    register.main(
-        ["--model", trained["good"], "--dataset", str(small_dataset), "--attacked", "20", "--num_images", "2"]
+    command(
+        "register",
+        ["--model", trained["good"], "--dataset", str(small_dataset), "--attacked", "20", "--num_images", "2"],
     )
     version = shelf.get_model_version_by_alias(NAME, "champion")
     tags = version.tags
@@ -177,7 +179,7 @@ def test_the_best_of_an_experiment(shelf, trained, small_dataset: Path) -> None:
     best = min(scores, key=lambda name: scores[name])
     assert best in ("good", "twin")
     data = ["--dataset", str(small_dataset)]
-    register.main(["--experiment", "Default", "--metric", "validation_loss", *data, *SMALL])
+    command("register", ["--experiment", "Default", "--metric", "validation_loss", *data, *SMALL])
     assert registry.versions(NAME)[0].run_id == trained[best]
     for words, message in (
         (["--experiment", "nowhere"], "`experiment` must be the name of one that is there; got 'nowhere'. Known: Def"),
@@ -188,7 +190,7 @@ def test_the_best_of_an_experiment(shelf, trained, small_dataset: Path) -> None:
         ),
     ):
         with pytest.raises(SettingError, match=message):
-            register.main(words)
+            command("register", words)
 
 
 @pytest.mark.parametrize(
@@ -196,19 +198,22 @@ def test_the_best_of_an_experiment(shelf, trained, small_dataset: Path) -> None:
     [
         (["--model", "0" * 32], "`model`: there is no runs:/0+/model"),
         (["--model", "champion"], "`model` must be the id of a run"),
-        (["--alias", "champion"], "`alias` goes with `version`"),
-        (["--version", "1"], "`version` goes with `alias`"),
-        (["--alias", "champion", "--version", "9"], "`version` must be one that mnist-cnn has; got 9. It has none"),
-        (["--alias", "champion", "--version", "1", "--model", "x"], "`model` does not go with it"),
+        (["--alias", "champion"], "`alias` is a command of its own now: mlflow run . -e rollback"),
+        (["--version", "1"], "`version` is a command of its own now: mlflow run . -e rollback"),
         (["--model", "x", "--experiment", "y"], "give one of them"),
-        (["--experiment", "Default", "--metric", "test_accuracy"], "`metric` must be .*tested by them no more"),
+        (["--experiment", "Default", "--metric", "test_accuracy"], "`metric` must be .*cannot be tested by them"),
     ],
 )
 def test_what_is_refused(client, words: list[str], message: str) -> None:
     runs = len(client.search_runs(["0"]))
     with pytest.raises(SettingError, match=message):
-        register.main(words)
+        command("register", words)
     assert len(client.search_runs(["0"])) == runs
+
+
+def test_a_version_that_is_not_there_cannot_be_rolled_back_to(client) -> None:
+    with pytest.raises(SettingError, match="`version` must be one that mnist-cnn has; got 9. It has none"):
+        command("rollback", ["--version", "9"])
 
 
 def test_models_of_other_images_do_not_meet(shelf, trained, small_dataset: Path) -> None:
@@ -226,11 +231,11 @@ def test_models_of_other_images_do_not_meet(shelf, trained, small_dataset: Path)
 def _register(folder: Path, data: Path, run_id: str, barrier) -> None:
     os.chdir(folder)
     barrier.wait()
-    register.main(["--model", run_id, "--dataset", str(data), *SMALL])
+    command("register", ["--model", run_id, "--dataset", str(data), *SMALL])
 
 
 @pytest.mark.parametrize("names", [("good", "good"), ("good", "twin"), ("bad", "good")])
-def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
+def test_two_at_once_leave_one_champion_that_no_check_has_kept_back(
     names: tuple[str, str], shelf, store: Path, trained, small_dataset: Path
 ) -> None:
     context = multiprocessing.get_context("spawn")
@@ -240,13 +245,13 @@ def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
         both = [
             context.Process(target=_register, args=(store, small_dataset, trained[name], barrier)) for name in names
         ]
-        for one in both:
-            one.start()
-        for one in both:
-            one.join(120)
-    assert [one.exitcode for one in both] == [0, 0]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
     known = registry.versions(NAME)
-    assert len(known) == len(set(names)) == len({one.model_id for one in known})
+    assert len(known) == len(set(names)) == len({version.model_id for version in known})
     held = {alias: shelf.get_model_version_by_alias(NAME, alias).run_id for alias in ("champion", "challenger")}
     assert held["champion"] in {trained[name] for name in names}
     if "bad" in names:
@@ -257,8 +262,8 @@ def test_two_at_once_leave_one_champion_that_no_gate_has_kept_back(
 def test_without_a_lock_the_first_of_two_versions_of_one_model_stays(
     shelf, trained, small_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = runs.resolve_model(trained["good"])
-    model = runs.LoggedModel(shelf.search_logged_models(["0"])[0].model_id, model.uri)
+    model = models.resolve(trained["good"])
+    model = models.LoggedModel(shelf.search_logged_models(["0"])[0].model_id, model.uri)
     looked = []
     of_model = registry.of_model
 
@@ -285,7 +290,7 @@ def test_a_champion_made_meanwhile_is_compared_with_as_well(
         asked.append(alias)
         if len(asked) == 2:
             monkeypatch.setattr(registry, "holder", holder)
-            version, _ = registry.register(name, runs.resolve_model(f"models:/{model_of(trained['good'])}"), "")
+            version, _ = registry.register(name, models.resolve(f"models:/{model_of(trained['good'])}"), "")
             registry.point(version, "champion")
         return holder(name, alias)
 
@@ -294,14 +299,14 @@ def test_a_champion_made_meanwhile_is_compared_with_as_well(
 
     monkeypatch.setattr(registry, "holder", changing)
     run = call(trained["bad"], small_dataset)
-    assert "once more, against that one" in capsys.readouterr().out
+    assert "comparing once more, with that one" in capsys.readouterr().out
     assert run.data.tags["decision"] == "not promoted" and aliases(shelf)["champion"] == 2
 
 
 def test_a_run_whose_model_was_deleted_is_not_up_to_date(client, trained) -> None:
     run = client.get_run(trained["twin"])
-    recipe = run.data.tags[runs.RECIPE_TAG]
-    assert runs.run_of_recipe("train", recipe).info.run_id == trained["twin"]
+    fingerprint = run.data.tags[runs.FINGERPRINT_TAG]
+    assert reading.finished_run("train", fingerprint).info.run_id == trained["twin"]
     model_id = run.outputs.model_outputs[0].model_id
     client.delete_logged_model(model_id)
-    assert runs.run_of_recipe("train", recipe) is None
+    assert reading.finished_run("train", fingerprint) is None

@@ -17,11 +17,13 @@ from PIL import Image
 from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization.ascent import AscentDiverged, AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
-from mnist_cnn.reporting import figures
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.judging.search import Searches
+from mnist_cnn.reporting import search_figures
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.experiments import kinds as kinds_of
-from mnist_cnn.tracking import runs
-from pipelines import evaluate, experiments, optimize, train
+from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.judges import find_panel
+from pipelines.__main__ import call
 
 SHORT = ["--steps", "20", "--snapshot_every", "10", "--num_images", "2"]
 
@@ -32,7 +34,7 @@ def model(store: Path, small_dataset: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
-        train.main(["--dataset", str(small_dataset), "--epochs", "3", "--batch_size", "64"])
+        call("train", ["--dataset", str(small_dataset), "--epochs", "3", "--batch_size", "64"])
         return "models:/" + mlflow.search_logged_models(max_results=1, output_format="list")[0].model_id
 
 
@@ -41,7 +43,7 @@ def searched(store: Path, small_dataset: Path, model: str) -> mlflow.entities.Ru
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         words = ["--targets", "2+3,7", "--start", "digit", "--start_class", "5", "--tv_weight", "0.001"]
-        optimize.main([*words, *SHORT, "--model", model, "--dataset", str(small_dataset)])
+        call("optimize", [*words, *SHORT, "--model", model, "--dataset", str(small_dataset)])
         return mlflow.MlflowClient().search_runs(["0"], "tags.kind = 'optimize'", max_results=1)[0]
 
 
@@ -109,7 +111,7 @@ def test_a_search_is_scored_by_judges_of_panel_a(client, searched) -> None:
     table = json.loads(local(searched, "searches.json").read_text())
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
     arrays = np.load(local(searched, "arrays.npz"))
-    panel = runs.find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest)
+    panel = find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest, seed=0)
     assert panel is not None
     for kind, opinions in panel.opinions(arrays["snapshots"][-1]).items():
         assert [line[f"judge_{kind}"] for line in lines] == opinions.argmax(axis=1).tolist()
@@ -165,23 +167,24 @@ def test_the_way_can_be_scrubbed_through_and_watched(client, searched) -> None:
 
 
 def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
-    def of(words: str, num_images: int, num_snapshots: int) -> list[figures.Still]:
+    def of(words: str, num_images: int, num_snapshots: int) -> list[search_figures.Still]:
         kinds = [kind for kind in kinds_of(words, "noise") for _ in range(num_images)]
         snapshots = np.zeros((num_snapshots, len(kinds), 28, 28, 1), np.float32)
         result = SimpleNamespace(snapshots=snapshots, steps=np.arange(num_snapshots) * 25)
-        return figures.timeline(cast(AscentResult, result), cast(SearchPlan, SimpleNamespace(kinds=tuple(kinds))))
+        plan = SimpleNamespace(kinds=tuple(kinds))
+        return search_figures.timeline(Searches(cast(SearchPlan, plan), cast(AscentResult, result), None))
 
     many = of("all,0+1,2+3,4+5", 3, 1000)
     steps = [still.step for still in many if still.series == "optimisation/noise to 3"]
     assert (steps[0], steps[-1]) == (0, 999 * 25) and set(np.diff(steps)) == {24 * 25, 25 * 25}
-    assert len({still.series for still in many}) == 10 and len(many) == 10 * figures.MOST_STILLS
+    assert len({still.series for still in many}) == 10 and len(many) == 10 * search_figures.MOST_STILLS
     names = [f"optimisation/noise to 2 - search {number}" for number in range(4)]
     assert sorted({still.series for still in of("2", 9, 1)}) == names
     assert [(still.series, still.step) for still in of("2", 1, 2)] == [(names[0], 0), (names[0], 25)]
 
 
 def test_experiments_are_one_run_with_a_child_for_each(client, model, small_dataset: Path, capsys) -> None:
-    experiments.main([*SHORT, "--model", model, "--dataset", str(small_dataset), "--experiments", "2,6"])
+    call("experiments", [*SHORT, "--model", model, "--dataset", str(small_dataset), "--experiments", "2,6"])
     parent = client.search_runs(["0"], "tags.kind = 'experiments'", max_results=1)[0]
     children = client.search_runs(
         ["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["created ASC"]
@@ -209,7 +212,7 @@ def test_a_search_that_breaks_ends_as_failed_with_the_reason_and_its_parent_too(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mnist_cnn.input_optimization.ascent.ascend", broken)
         with pytest.raises(AscentDiverged):
-            experiments.main([*SHORT, "--model", model, "--dataset", str(small_dataset)])
+            call("experiments", [*SHORT, "--model", model, "--dataset", str(small_dataset)])
     parent = client.search_runs(["0"], "tags.kind = 'experiments'", max_results=1)[0]
     children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert [run.info.status for run in (parent, *children)] == ["FAILED", "FAILED"]
@@ -217,18 +220,18 @@ def test_a_search_that_breaks_ends_as_failed_with_the_reason_and_its_parent_too(
 
 
 def test_the_newest_trained_model_is_taken_where_none_is_given_and_said(client, model, small_dataset, capsys) -> None:
-    optimize.main([*SHORT, "--targets", "1", "--dataset", str(small_dataset)])
+    call("optimize", [*SHORT, "--targets", "1", "--dataset", str(small_dataset)])
     assert f"Searching in {model}" in capsys.readouterr().out
     with pytest.raises(SettingError, match="`model`: there is no models:/m-nothing"):
-        optimize.main([*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
+        call("optimize", [*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
 
 
 def log_network(client, shape: tuple[int, int, int], num_classes: int, activation: str | None) -> str:
     network = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(num_classes, activation=activation)]
     )
-    with runs.tracked_run("other") as run:
-        return run.log_model(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
+    with runs.tracked_run("other"):
+        return models.log_network(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
 
 
 @pytest.mark.parametrize(
@@ -242,14 +245,14 @@ def log_network(client, shape: tuple[int, int, int], num_classes: int, activatio
 def test_a_model_that_does_not_fit_is_refused(client, small_dataset, shape, num_classes, activation, message) -> None:
     uri = log_network(client, shape, num_classes, activation)
     with pytest.raises(SettingError, match=message):
-        evaluate.main(["--model", uri, "--dataset", str(small_dataset)])
+        call("evaluate", ["--model", uri, "--dataset", str(small_dataset)])
     if activation:
         with pytest.raises(SettingError, match=message):
-            optimize.main([*SHORT, "--model", uri, "--dataset", str(small_dataset)])
+            call("optimize", [*SHORT, "--model", uri, "--dataset", str(small_dataset)])
 
 
 def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model) -> None:
     cut = client.create_logged_model("0", name="model", tags={"kind": "train"})
-    assert runs.resolve_model("").uri == model
+    assert models.resolve("").uri == model
     client.finalize_logged_model(cut.model_id, "FAILED")
-    assert runs.resolve_model("").uri == model
+    assert models.resolve("").uri == model

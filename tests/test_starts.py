@@ -5,7 +5,7 @@ import pytest
 
 from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization import starts
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 
 
 @pytest.fixture(scope="module")

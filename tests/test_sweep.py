@@ -1,10 +1,11 @@
-"""The entry points `sweep`, `sweep_training` and `compare`, called in this process and read back through MLflow."""
+"""The commands `sweep`, `sweep_training`, `sweep_file` and `compare`, in this process, read back through MLflow."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
+import shlex
+import socket
 from pathlib import Path
 
 import mlflow
@@ -16,13 +17,16 @@ from PIL import Image
 
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
-from mnist_cnn.settings import TrainSettings
-from mnist_cnn.settings.command_line import Interrupted, SettingError
+from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
 from mnist_cnn.sweeps import study, worker
-from mnist_cnn.tracking import runs, sweep_runs
-from pipelines import compare, optimize, sweep, sweep_training, train
+from mnist_cnn.sweeps.study import Outcome
+from mnist_cnn.tracking import reading, sweep_runs
+from mnist_cnn.tracking.store import TrackingError
+from pipelines import judges, sweep
+from pipelines.__main__ import call
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
+DEAD = f"{socket.gethostname()} 999999999 1"
 ONE = [f"--{name}={word}" for name, word in {
     "start": "noise", "learning_rate": "0.05", "tv_weight": "0", "smoothness_weight": "0", "border_weight": "0",
     "temperature": "1", "shift": "0", "degrees": "0",
@@ -36,18 +40,19 @@ def words(store: Path, small_dataset: Path) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
-        train.main(["--dataset", str(small_dataset), "--batch_size", "64"])
+        call("train", ["--dataset", str(small_dataset), "--batch_size", "64"])
         model = mlflow.search_logged_models(max_results=1, output_format="list")[0].model_id
     return [*SHORT, *ONE, f"--model=models:/{model}", f"--dataset={small_dataset}"]
 
 
 def opened(name: str) -> optuna.Study:
+    """As plain Optuna has it."""
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("sweeps.journal"))
     return optuna.load_study(study_name=name, storage=storage)
 
 
 def runs_of(client, name: str) -> tuple[mlflow.entities.Run, list[mlflow.entities.Run]]:
-    (parent,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
+    (parent,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = {reading.quoted(name)}")
     children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.kind = 'trial'")
     return parent, sorted(children, key=lambda run: int(run.data.tags["trial"]))
 
@@ -79,7 +84,7 @@ def swept(store: Path, words: list[str]) -> str:
         patch.chdir(store)
         mlflow.set_tracking_uri(None)
         everything_open = [word for word in words if word not in ONE]
-        sweep.main([*everything_open, "--sweep=eight", "--n_trials=8"])
+        call("sweep", [*everything_open, "--sweep=eight", "--n_trials=8"])
     return "eight"
 
 
@@ -106,7 +111,7 @@ def test_the_sweeps_run_holds_the_best_the_table_and_the_pictures(client, swept:
     assert parent.data.tags["best.trial"] == str(best.number)
     assert float(parent.data.tags["best.l2_weight"]) == best.params["l2_weight"]
     assert [point.step for point in client.get_metric_history(parent.info.run_id, "best_probability")][-1] == 8
-    assert f"from_trial=eight:{best.number}" in parent.data.tags["mlflow.note.content"]
+    assert f"-e replay -P trial=eight:{best.number}" in parent.data.tags["mlflow.note.content"]
     table = json.loads(artifact(parent, "trials.json"))
     assert len(table["data"]) == 8 and {"trial", "state", "probability", "l2_weight"} <= set(table["columns"])
     pictures = {file.path.removeprefix("figures/") for file in client.list_artifacts(parent.info.run_id, "figures")}
@@ -131,27 +136,27 @@ def test_each_trial_has_a_film_strip(client, swept: str) -> None:
 
 def test_the_same_command_goes_on_and_repeats_nothing(client, words: list[str], capsys) -> None:
     own = [*words, "--l2_weight=1e-4..1e-2"]
-    sweep.main([*own, "--n_trials=2"])
+    call("sweep", [*own, "--n_trials=2"])
     name = capsys.readouterr().out.split()[1]
     assert name.startswith("sweep-")
-    sweep.main([*own, "--n_trials=4"])
+    call("sweep", [*own, "--n_trials=4"])
     parent, _, found = agree(client, name)
     assert len({trial.params["l2_weight"] for trial in found}) == len(found) == 4
     assert parent.info.status == "FINISHED" and parent.data.metrics["trials_complete"] == 4
-    sweep.main([*own, "--n_trials=4"])
+    call("sweep", [*own, "--n_trials=4"])
     assert "All 4 trials are done." in capsys.readouterr().out
     assert len(agree(client, name)[1]) == 4
     with pytest.raises(SettingError, match="made with other settings"):
-        sweep.main([*words, f"--sweep={name}", "--n_trials=4"])
+        call("sweep", [*words, f"--sweep={name}", "--n_trials=4"])
 
 
 @pytest.mark.slow
 def test_a_seed_gives_the_same_trials_and_a_trial_the_same_images(client, words: list[str], swept: str) -> None:
-    sweep.main([*(word for word in words if word not in ONE), "--sweep=again", "--n_trials=3"])
+    call("sweep", [*(word for word in words if word not in ONE), "--sweep=again", "--n_trials=3"])
     first, again = agree(client, swept)[2][:3], agree(client, "again")[2]
     assert [(trial.params, trial.values) for trial in first] == [(trial.params, trial.values) for trial in again]
     for how in ("again:1", again[1].user_attrs["run_id"]):
-        optimize.main([f"--from_trial={how}"])
+        call("replay", [f"--trial={how}"])
         (run,) = client.search_runs(["0"], "tags.kind = 'optimize'", max_results=1)
         assert run.data.metrics["target_probability"] == again[1].value
         with np.load(io.BytesIO(artifact(run, "arrays.npz"))) as arrays:
@@ -161,13 +166,13 @@ def test_a_seed_gives_the_same_trials_and_a_trial_the_same_images(client, words:
 
 @pytest.mark.parametrize("word", ["nothing:0", "eight:99", "eight:x", "0123"])
 def test_a_trial_that_is_not_there_is_refused(client, swept: str, word: str) -> None:
-    with pytest.raises(SettingError, match="^`from_trial`[^\n]*$"):
-        optimize.main([f"--from_trial={word}"])
+    with pytest.raises(SettingError, match="^`trial`[^\n]*$"):
+        call("replay", [f"--trial={word}"])
 
 
 def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str], capsys) -> None:
     keep = [word for word in words if "pruner" not in word]
-    sweep.main([*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14"])
+    call("sweep", [*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14"])
     parent, children, found = agree(client, "pruned")
     pruned = [child for child, trial in zip(children, found, strict=True) if trial.state == TrialState.PRUNED]
     assert pruned and all("fell behind other trials at step" in child.data.tags["reason"] for child in pruned)
@@ -182,11 +187,15 @@ def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str
 
 def test_two_goals_come_to_a_front(client, words: list[str]) -> None:
     own = [word for word in words if "goal" not in word and "pruner" not in word]
-    sweep.main([*own, "--sweep=two", "--goal=probability,loss", "--n_trials=6"])
+    call("sweep", [*own, "--sweep=two", "--goal=probability,loss", "--n_trials=6"])
     parent, children, found = agree(client, "two")
     pictures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
     assert {"figures/pareto_front.png", "figures/slices_loss.png"} <= pictures
     assert all(json.loads(child.data.tags["values"])[1] == child.data.metrics["loss"] for child in children)
+    tags = parent.data.tags
+    front = [trial.number for trial in opened("two").best_trials]
+    assert sorted(front) == [int(number) for number in tags["pareto_front"].split(", ")]
+    assert not any(name.startswith("best") for name in [*tags, *parent.data.metrics])
     assert opened("two").directions == [optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE]
 
 
@@ -202,14 +211,14 @@ def test_a_failing_trial_does_not_stop_the_sweep_and_ten_in_a_row_do(client, wor
         return whole(*given, **how)
 
     monkeypatch.setattr(ascent, "ascend", breaks)
-    sweep.main([*words, "--sweep=breaks", "--n_trials=5"])
+    call("sweep", [*words, "--sweep=breaks", "--n_trials=5"])
     _, children, found = agree(client, "breaks")
     assert [study.state_of(trial) for trial in found] == ["complete", "failed", "failed", "complete", "complete"]
     assert "AscentDiverged: the network's output" in children[1].data.tags["reason"]
     assert "MemoryError" in children[2].data.tags["reason"]
     monkeypatch.setattr(ascent, "ascend", lambda *given, **how: 1 / 0)
     with pytest.raises(worker.SweepStopped, match="10 trials in a row failed, the last with: ZeroDivisionError"):
-        sweep.main([*words, "--sweep=breaks", "--n_trials=50"])
+        call("sweep", [*words, "--sweep=breaks", "--n_trials=50"])
     parent, _, found = agree(client, "breaks")
     assert len(found) == 15 and parent.info.status == "FAILED"
 
@@ -225,35 +234,32 @@ def test_an_interrupted_trial_is_tried_again_with_its_settings(client, words, mo
 
     monkeypatch.setattr(ascent, "ascend", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep.main([*words, "--sweep=broken-off", "--n_trials=3"])
-    assert "The same command goes on with broken-off" in capsys.readouterr().err
+        call("sweep", [*words, "--sweep=broken-off", "--n_trials=3"])
+    assert "The same command continues broken-off; finished trials are not repeated." in capsys.readouterr().err
     parent, children = runs_of(client, "broken-off")
     assert parent.info.status == "KILLED" and children[1].info.status == "KILLED"
-    sweep.main([*words, "--sweep=broken-off", "--n_trials=3"])
+    call("sweep", [*words, "--sweep=broken-off", "--n_trials=3"])
     parent, children, found = agree(client, "broken-off")
     assert [study.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
     assert found[2].params == found[1].params
     assert parent.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("moment", ["before its run", "while it works", "after its run said how it ended"])
+@pytest.mark.parametrize("moment", ["before its run", "while it works", "after it said how it ended"])
 def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, monkeypatch, moment: str) -> None:
     """What kill -9 leaves behind is made by hand: a trial in the hands of a process that is gone."""
     name = f"killed {moment}".replace(" ", "-")
-    sweep.main([*words, f"--sweep={name}", "--n_trials=1"])
+    call("sweep", [*words, f"--sweep={name}", "--n_trials=1"])
     parent, _ = runs_of(client, name)
     half = opened(name)
-    dead = f"{study.processes.this_process().split()[0]} 999999999 1"
     trial = half.ask()
-    trial.set_user_attr("process", dead)
+    trial.set_user_attr("process", DEAD)
     if moment != "before its run":
-        run = sweep_runs.start_trial(parent.info.run_id, name, trial.number, {})
-        client.set_tag(run.run_id, "process", dead)
+        sweep_runs.SweepRuns(parent.info.run_id, name).start_trial(trial.number, {})
         if moment.startswith("after"):
-            client.set_tag(run.run_id, "values", "[0.75]")
-            client.set_tag(run.run_id, "state", "complete")
+            study.set_outcome(trial, Outcome("complete", (0.75,)))
     client.set_terminated(parent.info.run_id, "RUNNING")
-    sweep.main([*words, f"--sweep={name}", "--n_trials=3"])
+    call("sweep", [*words, f"--sweep={name}", "--n_trials=3"])
     parent, children = runs_of(client, name)
     found = opened(name).trials
     if moment.startswith("after"):
@@ -261,27 +267,112 @@ def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, mon
         assert found[1].value == 0.75
     else:
         assert [study.state_of(each) for each in found] == ["complete", "lost", "complete", "complete"]
-        assert children[1].info.status == "KILLED" and "tried again" in children[1].data.tags["reason"]
+        assert children[1].info.status == "KILLED" and "retried" in children[1].data.tags["reason"]
     assert [int(child.data.tags["trial"]) for child in children] == list(range(len(found)))
     assert {run.info.status for run in [parent, *children]} <= {"FINISHED", "KILLED"}
     assert parent.info.status == "FINISHED"
 
 
+def test_a_store_that_fails_is_not_held_against_the_settings(client, words: list[str], monkeypatch) -> None:
+    def fails(self, number, settings):
+        raise mlflow.MlflowException("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_runs.SweepRuns, "start_trial", fails)
+        with pytest.raises(mlflow.MlflowException, match="no space left"):
+            call("sweep", [*words, "--sweep=full-disk", "--n_trials=2"])
+    call("sweep", [*words, "--sweep=full-disk", "--n_trials=2"])
+    _, children, found = agree(client, "full-disk")
+    assert [study.state_of(trial) for trial in found] == ["lost", "complete", "complete"]
+    assert found[1].params == found[0].params and found[1].user_attrs[study.LOSSES] == 0
+    assert "no space left" in children[0].data.tags["reason"]
+
+
+def test_a_trial_that_others_took_over_is_left_to_them(client, words: list[str], monkeypatch) -> None:
+    whole, calls = ascent.ascend, []
+
+    def slow(*given, **how):
+        calls.append(0)
+        if len(calls) == 2:  # as if this process had paused, and sent no heartbeats
+            others = opened("paused")
+            study.retry(others, others.tell(1, state=TrialState.FAIL))
+        return whole(*given, **how)
+
+    monkeypatch.setattr(ascent, "ascend", slow)
+    call("sweep", [*words, "--sweep=paused", "--n_trials=3"])
+    _, children, found = agree(client, "paused")
+    assert [study.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
+    assert found[2].params == found[1].params
+    assert worker.TAKEN_OVER in children[1].data.tags["reason"] or "retried" in children[1].data.tags["reason"]
+
+
 def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str]) -> None:
-    sweep.main([*words, "--sweep=deadly", "--n_trials=1"])
-    for _ in range(worker.MOST_LOSSES + 1):
+    call("sweep", [*words, "--sweep=deadly", "--n_trials=1"])
+    for _ in range(study.MOST_LOSSES + 1):
         trial = opened("deadly").ask()
-        trial.set_user_attr("process", f"{study.processes.this_process().split()[0]} 999999999 1")
-        sweep.main([*words, "--sweep=deadly", "--n_trials=1"])  # nothing to do but to tidy
+        trial.set_user_attr("process", DEAD)
+        call("sweep", [*words, "--sweep=deadly", "--n_trials=1"])  # nothing to do but to tidy
     _, children, found = agree(client, "deadly")
     assert [study.state_of(trial) for trial in found] == ["complete", "lost", "lost", "lost", "failed"]
     assert "for the 4th time" in children[-1].data.tags["reason"]
 
 
+def test_a_sweep_with_nothing_left_trains_no_judges(client, words: list[str], monkeypatch, capsys) -> None:
+    own = [*(word for word in words if "goal" not in word), "--sweep=judged-before", "--n_trials=1"]
+    with monkeypatch.context() as patch:  # scores do not matter here, and judges take a minute
+        patch.setattr(sweep, "ascent_trials", lambda data, judged: _recognised)
+        call("sweep", own)
+    monkeypatch.setattr(judges, "scorer", lambda *given: pytest.fail("judges were asked for"))
+    call("sweep", own)
+    assert "All 1 trials are done." in capsys.readouterr().out
+
+
+def _recognised(settings, result, report, tick) -> None:
+    result.metrics = {"recognised_rate": 0.5}
+
+
+def test_a_newer_network_does_not_change_the_sweep_of_the_same_command(client, words, small_dataset, capsys) -> None:
+    own = [word for word in words if "model" not in word]
+    call("sweep", [*own, "--memory_gib=1.5", "--n_trials=1"])
+    name = capsys.readouterr().out.split()[1]
+    before = runs_of(client, name)[1][0].data.params["model"]
+    call("train", ["--dataset", str(small_dataset), "--batch_size=64"])
+    newer = f"models:/{mlflow.search_logged_models(max_results=1, output_format='list')[0].model_id}"
+    capsys.readouterr()
+    call("sweep", [*own, "--memory_gib=1.5", "--n_trials=2"])
+    out = capsys.readouterr().out
+    assert f"This sweep keeps its network {before}; a newer one exists: give model={newer} to sweep that." in out
+    _, children, _ = agree(client, name)
+    assert [child.data.params["model"] for child in children] == [before, before] and newer != before
+    call("sweep", [*own, "--memory_gib=1.5", "--n_trials=1", f"--model={newer}"])
+    assert f"Sweep {name} " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["O'Brien", "L2 & TV (night 1)"])
+def test_any_name_will_do(client, words: list[str], name: str) -> None:
+    for total in (1, 2):
+        result = sweep.run(SweepSettings.from_command_line([*words, f"--sweep={name}", f"--n_trials={total}"]))
+        assert (result.name, len(result.trials)) == (name, total)
+    agree(client, name)
+    assert sweep_runs.read_sweeps([name])[0].run_id == result.run_id
+    (command,) = result.commands
+    trial = shlex.split(command)[-1].removeprefix("trial=")
+    assert trial == f"{name}:{result.best[0].number}"
+    assert sweep_runs.settings_of_trial(trial)["l2_weight"] == float(result.best[0].settings["l2_weight"])
+
+
+def test_a_sweep_from_a_file_is_the_same_sweep(client, words: list[str], tmp_path: Path) -> None:
+    lines = [word.removeprefix("--").split("=", 1) for word in [*words, "--sweep=filed"]]
+    (tmp_path / "sweep.toml").write_text("".join(f"{name} = {json.dumps(word)}\n" for name, word in lines))
+    call("sweep_file", [f"--file={tmp_path / 'sweep.toml'}", "--n_trials=1"])
+    call("sweep", [*words, "--sweep=filed", "--n_trials=2"])
+    assert len(agree(client, "filed")[1]) == 2
+
+
 @pytest.mark.slow
 def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) -> None:
     own = [word for word in words if "goal" not in word]
-    sweep.main([*own, "--sweep=judged", "--goal=recognised,diversity", "--n_trials=2"])
+    call("sweep", [*own, "--sweep=judged", "--goal=recognised,diversity", "--n_trials=2"])
     _, children, found = agree(client, "judged")
     assert all(0 <= trial.values[0] <= 1 and trial.values[1] > 0 for trial in found)
     assert {"merit", "kernel_distance", "recognised_rate_low"} <= set(children[0].data.metrics)
@@ -290,38 +381,40 @@ def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) ->
 def test_a_sweep_whose_run_was_deleted_is_gone_on_with_and_one_of_another_store_is_refused(
     client, words, monkeypatch, capsys
 ) -> None:
-    sweep.main([*words, "--sweep=here", "--n_trials=1"])
+    call("sweep", [*words, "--sweep=here", "--n_trials=1"])
     parent, _ = runs_of(client, "here")
     client.delete_run(parent.info.run_id)
-    sweep.main([*words, "--sweep=here", "--n_trials=2"])
-    assert f"The run {parent.info.run_id} of here had been deleted: it is brought back" in capsys.readouterr().out
+    call("sweep", [*words, "--sweep=here", "--n_trials=2"])
+    assert f"The run {parent.info.run_id} of here had been deleted; it is restored" in capsys.readouterr().out
     again, children, _ = agree(client, "here")
     assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED" and len(children) == 2
-    monkeypatch.setattr(sweep_runs, "is_there", lambda run_id: False)
-    with pytest.raises(runs.TrackingError, match="the run .* of here is not in"):
-        sweep.main([*words, "--sweep=here", "--n_trials=3"])
+    monkeypatch.setattr(reading, "is_there", lambda run_id: False)
+    with pytest.raises(TrackingError, match="the run .* of here is not in"):
+        call("sweep", [*words, "--sweep=here", "--n_trials=3"])
 
 
 @pytest.mark.slow
 def test_trainings_are_swept_and_pruned_epoch_by_epoch(client, small_dataset: Path) -> None:
     own = [f"--dataset={small_dataset}", "--batch_size=64", "--epochs=2", "--validation_fraction=0.3"]
-    sweep_training.main([*own, "--sweep=nets", "--n_trials=7", "--learning_rate=1e-4..1:log", "--sampler=random"])
+    call("sweep_training", [*own, "--sweep=nets", "--n_trials=7", "--learning_rate=1e-4..1:log", "--sampler=random"])
     parent, children, found = agree(client, "nets")
     done = [trial for trial in found if trial.state == TrialState.COMPLETE]
     assert any(trial.state == TrialState.PRUNED for trial in found)
     assert done[0].value == children[done[0].number].data.metrics["validation_accuracy"]
     assert not any(name.startswith("test") for child in children for name in child.data.metrics)
     best = max(done, key=lambda trial: trial.value)
-    command = re.search("mlflow run . -e train (.*)`", parent.data.tags["mlflow.note.content"])[1]
-    settings, _ = TrainSettings.from_command_line([f"--{word}" for word in command.replace("-P ", "").split()])
+    (line,) = [line for line in parent.data.tags["mlflow.note.content"].splitlines() if "mlflow run . -e train" in line]
+    words = shlex.split(line[line.index("mlflow run") :].rstrip("`"))
+    settings = TrainSettings.from_command_line([f"--{word}" for word in words if "=" in word])
+    assert settings == TrainSettings.from_words({k: v for k, v in children[best.number].data.params.items() if v})
     assert settings.learning_rate == best.params["learning_rate"] and settings.epochs == 2
 
 
 def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, capsys) -> None:
-    sweep.main([*words, "--sweep=other", "--n_trials=4"])
+    call("sweep", [*words, "--sweep=other", "--n_trials=4"])
     capsys.readouterr()
     data = next(word for word in words if word.startswith("--dataset"))
-    compare.main([f"--sweeps={swept},other", "--confirm=2", data])
+    call("compare", [f"--sweeps={swept},other", "--confirm=2", data])
     out = capsys.readouterr().out
     assert "| eight | probability | 8 |" in out and "eight against other" in out
     (run,) = client.search_runs(["0"], "tags.kind = 'compare'")
@@ -339,4 +432,4 @@ def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, 
 
 def test_a_sweep_that_is_not_there_cannot_be_compared(client, swept: str) -> None:
     with pytest.raises(SettingError, match="^`sweeps`: [^\n]* holds no sweep 'nothing'; there are: [^\n]*eight"):
-        compare.main(["--sweeps=nothing"])
+        call("compare", ["--sweeps=nothing"])

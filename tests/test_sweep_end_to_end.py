@@ -33,7 +33,7 @@ from mnist_cnn.tracking import sweep_runs
 
 pytestmark = pytest.mark.slow
 
-SWEEP = (sys.executable, "-m", "pipelines.sweep")
+SWEEP = (sys.executable, "-m", "pipelines", "sweep")
 TINY = ["--steps=2", "--snapshot_every=1", "--num_images=1", "--goal=probability", "--pruner=none", "--sampler=random"]
 ONE_OPEN = [
     "--start=noise", "--learning_rate=0.05", "--tv_weight=0", "--smoothness_weight=0", "--border_weight=0",
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, store: Path, small_dataset: P
     """A folder with a store that holds a network."""
     folder = tmp_path_factory.mktemp("sweeps")
     status, output = run(
-        sys.executable, "-m", "pipelines.train", "--dataset", small_dataset, "--batch_size=64", cwd=folder
+        sys.executable, "-m", "pipelines", "train", "--dataset", small_dataset, "--batch_size=64", cwd=folder
     )
     assert status == 0, output
     return folder
@@ -62,7 +62,8 @@ def agreeing(client: mlflow.MlflowClient, storage: optuna.storages.BaseStorage, 
     found = optuna.load_study(study_name=name, storage=storage).trials
     (parent,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
     assert parent.info.status == "FINISHED"
-    children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=1000)
+    below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.kind = 'trial'"
+    children = client.search_runs(["0"], below, max_results=1000)
     by_number = {int(child.data.tags["trial"]): child for child in children}
     assert len(by_number) == len(children) == len(found)
     for trial in found:
@@ -133,20 +134,20 @@ def test_ctrl_c_ends_all_workers_within_seconds_and_the_same_command_goes_on(hom
             return False
         return sum(trial.state.is_finished() for trial in found) > 2
 
-    wait_for(works)
+    wait_for(works, 400)
     workers = family.children(recursive=True)
     asked = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert time.monotonic() - asked < 10
-    assert process.returncode == 130 and "The same command goes on with interrupted" in output, output
+    assert process.returncode == 130 and "The same command continues interrupted" in output, output
     assert "Traceback" not in output
     assert not any(worker.is_running() for worker in workers)
     assert not client_of(home).search_runs(["0"], "attributes.status = 'RUNNING'")
     status, output = run(*command, cwd=home)
     assert status == 0 and "Traceback" not in output, output
     states = agreeing(client_of(home), journal(home), "interrupted")
-    assert states.count("complete") == 40
+    assert states.count("complete") in (40, 41)  # two workers may each start the last one
 
 
 def test_two_sweeps_at_once_on_one_store(home: Path, words: list[str]) -> None:
@@ -162,29 +163,30 @@ def test_two_that_begin_the_same_sweep_at_once_share_one_run(home: Path, words: 
     pair = [start(*SWEEP, *words, "--sweep=twins", "--n_trials=16", cwd=home) for _ in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
-    assert agreeing(client_of(home), journal(home), "twins") == ["complete"] * 16
+    states = agreeing(client_of(home), journal(home), "twins")
+    assert len(states) in (16, 17) and set(states) == {"complete"}
 
 
 def test_sweeps_that_begin_at_once_in_a_fresh_folder_share_its_store(tmp_path: Path, small_dataset: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.sweep_training", f"--dataset={small_dataset}", "--epochs=1",
+    command = [sys.executable, "-m", "pipelines", "sweep_training", f"--dataset={small_dataset}", "--epochs=1",
                "--batch_size=64", "--n_trials=4", "--pruner=none"]  # fmt: skip
-    trio = [start(*command, f"--sweep={name}", cwd=tmp_path) for name in ("one", "one", "two")]
+    trio = [start(*command, f"--sweep={name}", cwd=tmp_path) for name in ("first", "first", "second")]
     outputs = [process.communicate(timeout=300)[0] for process in trio]
     assert [process.returncode for process in trio] == [0, 0, 0], outputs
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         (parent,) = client_of(tmp_path).search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
-        assert parent.info.status == "FINISHED" and parent.data.metrics["trials_complete"] == 4
+        assert parent.info.status == "FINISHED" and parent.data.metrics["trials_complete"] in (4, 5)
 
 
-def test_mlflow_run_goes_on_in_the_same_run(home: Path, small_dataset: Path) -> None:
+def test_mlflow_run_continues_in_the_same_run(home: Path, small_dataset: Path) -> None:
     plain = [word.removeprefix("--") for word in [*TINY, *ONE_OPEN]]
     for total in (2, 4):
         settings = [*plain, f"dataset={small_dataset}", "sweep=by-mlflow", f"n_trials={total}"]
         status, output = mlflow_run("sweep", *settings, cwd=home)
         assert status == 0, output
-        # The run that `mlflow run` made for going on is put aside when it has ended.
-        wait_for(lambda: not client_of(home).search_runs(["0"], "attributes.run_name LIKE 'empty%'"))
         assert agreeing(client_of(home), journal(home), "by-mlflow") == ["complete"] * total
+    (continuation,) = client_of(home).search_runs(["0"], "tags.kind = 'continuation'")
+    assert (continuation.info.run_name, continuation.info.status) == ("continues by-mlflow", "FINISHED")
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     with postgresql("optuna", "mlflow") as address:
         backend = ["--backend-store-uri", f"{address}/mlflow", "--artifacts-destination", str(folder / "artifacts")]
         with serving(folder, "server", *backend) as tracking:
-            yield f"{address}/optuna", tracking
+            # Any password will do: the server trusts everybody. It must be seen nowhere.
+            yield f"{address.replace('@', ':hush-hush@')}/optuna", tracking
 
 
 def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_late(
@@ -206,7 +209,7 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     folder, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     remote = {"MLFLOW_TRACKING_URI": tracking, "TF_NUM_INTRAOP_THREADS": "1"}
     status, output = run(
-        sys.executable, "-m", "pipelines.train", "--dataset", small_dataset, "--batch_size=64", cwd=folder, **remote
+        sys.executable, "-m", "pipelines", "train", "--dataset", small_dataset, "--batch_size=64", cwd=folder, **remote
     )
     assert status == 0, output
     command = [*SWEEP, *words, "--sweep=many", "--n_trials=200", f"--storage={url}"]
@@ -219,18 +222,24 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
             return 0
         return sum(trial.state.is_finished() for trial in found)
 
-    wait_for(lambda: finished() > 10)
+    wait_for(lambda: finished() > 5, 400)
     late = start(*command, cwd=other, **remote)
-    wait_for(lambda: finished() > 30)
+    wait_for(lambda: finished() > 15, 400)
     psutil.Process(first.pid).children()[0].kill()
     outputs = [process.communicate(timeout=400)[0] for process in (first, late)]
     assert (first.returncode, late.returncode) == (0, 0), outputs
     assert "ended with status -9" in outputs[0]
     assert "Trial" in outputs[1], "the late one did its share"
-    states = agreeing(mlflow.MlflowClient(tracking_uri=tracking), storage, "many")
-    assert states.count("complete") == 200
+    client = mlflow.MlflowClient(tracking_uri=tracking)
+    states = agreeing(client, storage, "many")
+    assert 200 <= states.count("complete") <= 203, "four processes start at most three trials too many"
     assert states.count("lost") <= 1  # the kill may have come between two trials
     assert not list(other.iterdir()), "nothing is written beside remote stores"
+    (parent,) = client.search_runs(["0"], "tags.kind = 'sweep'")
+    settings = client.download_artifacts(parent.info.run_id, "settings.json", str(folder))
+    for place in (str(parent.data), Path(settings).read_text(), *outputs):
+        assert "hush-hush" not in place
+    assert "sweeper@127.0.0.1" in parent.data.params["storage"]
     storage.scoped_session.remove()
     storage.engine.dispose()
 

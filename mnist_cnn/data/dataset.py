@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 
 MNIST_PATH = Path(__file__).parent / "mnist.npz"
 
@@ -32,6 +34,9 @@ FEWEST = 600
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28, 1)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+Form = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and dtype of an array."""
 
 
 class DatasetError(SettingError):
@@ -57,6 +62,11 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, which: slice | NDArray[np.integer], word: str) -> LabelledImages:
+        """Some of the images. word: what tells their digest from that of the whole."""
+        digest = _digest(f"{self.digest} {word}")
+        return dataclasses.replace(self, images=self.images[which], labels=self.labels[which], digest=digest)
 
 
 @dataclass(frozen=True)
@@ -89,42 +99,68 @@ def split(images: LabelledImages, validation_fraction: float = 0.1) -> Split:
             f"`validation_fraction` of {validation_fraction:g} leaves {cut} images to train on and "
             f"{len(images) - cut} to validate on, of {len(images)}; each needs at least one."
         )
+    return Split(images.part(slice(cut), f"0:{cut}"), images.part(slice(cut, None), f"{cut}:{len(images)}"))
 
-    def part(start: int, stop: int) -> LabelledImages:
-        digest = hashlib.sha256(f"{images.digest} {start}:{stop}".encode()).hexdigest()[:16]
-        return LabelledImages(images.images[start:stop], images.labels[start:stop], digest, images.source, images.name)
 
-    return Split(train=part(0, cut), validation=part(cut, len(images)))
+def refuse_missing_classes(images: LabelledImages) -> None:
+    """Raise `DatasetError` unless there is an image of every class."""
+    missing = sorted(set(range(NUM_CLASSES)) - set(images.labels.tolist()))
+    if missing:
+        raise DatasetError(
+            f"`dataset`: {len(images):,} images of {images.source} hold none of class "
+            f"{', '.join(map(str, missing))}; every class is needed here. Take more images, or shuffle them."
+        )
+
+
+def word_for(images: LabelledImages) -> str:
+    """What `dataset` would have to be for these images."""
+    return "mnist" if images.source == str(MNIST_PATH.resolve()) else images.source
 
 
 def _load(dataset: str, part: str) -> LabelledImages:
+    path = MNIST_PATH if dataset == "mnist" or _count_of(dataset) else Path(dataset)
+    # What the file is now, so that one that was changed is read again.
+    state = path.stat() if path.is_file() else None
+    return _read_once(dataset, part, (state.st_mtime_ns, state.st_size) if state else (0, 0))
+
+
+@lru_cache(maxsize=4)
+def _read_once(dataset: str, part: str, state: tuple[int, int]) -> LabelledImages:
+    """The images, once for all who ask for them; the arrays cannot be written to."""
+    images = _read_images(dataset, part)
+    for array in (images.images, images.labels):
+        array.setflags(write=False)
+    return images
+
+
+def _read_images(dataset: str, part: str) -> LabelledImages:
     count = _count_of(dataset)
     if count:
-        whole = _load("mnist", part)
         kept = count if part == "train" else max(1, count // TRAINING_IMAGES_FOR_A_TEST_IMAGE)
-        digest = hashlib.sha256(f"{whole.digest} first {kept}".encode()).hexdigest()[:16]
-        return LabelledImages(whole.images[:kept], whole.labels[:kept], digest, dataset, dataset.replace(":", "-"))
+        first = _load("mnist", part).part(slice(kept), f"first {kept}")
+        return dataclasses.replace(first, source=dataset, name=dataset.replace(":", "-"))
     path = MNIST_PATH if dataset == "mnist" else Path(dataset)
-    pixels_key, labels_key = f"x_{part}", f"y_{part}"
-    arrays = _read(path, (pixels_key, labels_key))
-    pixels, labels = arrays[pixels_key], arrays[labels_key]
-    _check_pixels(path, pixels_key, pixels)
-    _check_labels(path, labels_key, labels)
-    hashes = {
-        key: hashlib.sha256(np.ascontiguousarray(arrays[key]).data).hexdigest() for key in (pixels_key, labels_key)
-    }
-    if dataset == "mnist":
-        for key, found in hashes.items():
-            if found != MNIST_SHA256[key]:
-                raise DatasetError(
-                    f"{path}: `{key}` is not MNIST's: its SHA-256 is {found}, published is {MNIST_SHA256[key]}. "
-                    "The file was changed; install the package again."
-                )
-    digest = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:16]
+    arrays = _read(path, (f"x_{part}", f"y_{part}"))
+    pixels, labels = arrays.values()
+    for key, what, most in ((f"x_{part}", "values of", 255), (f"y_{part}", "labels in", NUM_CLASSES - 1)):
+        low, high = arrays[key].min(), arrays[key].max()
+        if low < 0 or high > most:
+            raise DatasetError(f"{path}: {what} `{key}` must be from 0 to {most}; they are from {low} to {high}.")
+    hashes = {key: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for key, array in arrays.items()}
+    for key, found in hashes.items():
+        if dataset == "mnist" and found != MNIST_SHA256[key]:
+            raise DatasetError(
+                f"{path}: `{key}` is not MNIST's: its SHA-256 is {found}, published is {MNIST_SHA256[key]}. "
+                "The file was changed; install the package again."
+            )
     images = pixels.astype(np.float32)[..., np.newaxis]
     images /= 255
     name = "mnist" if dataset == "mnist" else path.stem
-    return LabelledImages(images, labels.astype(np.int32), digest, str(path.resolve()), name)
+    return LabelledImages(images, labels.astype(np.int32), _digest("".join(hashes.values())), str(path.resolve()), name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _count_of(dataset: str) -> int:
@@ -151,7 +187,6 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         raise DatasetError(f"`dataset` must be a file; {path} is none.")
     if not zipfile.is_zipfile(path):
         raise DatasetError(f"{path} is not an .npz file (a zip archive of arrays), or it was cut short.")
-    arrays: dict[str, NDArray[Any]] = {}
     try:
         # Opened here, for numpy leaves the file open where the archive in it is broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -161,21 +196,11 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
                     f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}. "
                     f"Needed are {', '.join(KEYS)}, as numpy.savez writes them."
                 )
-            for key in keys:
-                arrays[key] = archive[key]
+            arrays = {key: archive[key] for key in keys}
             forms = {key: _form(archive, key) for key in KEYS if key not in keys}
     except DatasetError:
         raise
-    except (
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError) as error:
         reason = str(error)
         if "allow_pickle" in reason:
             reason = "it holds pickled Python objects, which are refused since reading them could run code"
@@ -184,14 +209,11 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         if not isinstance(array, np.ndarray):
             raise DatasetError(f"{path}: `{key}` is not an array in numpy's format.")
     forms |= {key: (array.shape, array.dtype) for key, array in arrays.items()}
-    for part in ("train", "test"):
-        (shape, dtype), (labels_shape, labels_dtype) = forms[f"x_{part}"], forms[f"y_{part}"]
-        _check_pixels_form(path, f"x_{part}", shape, dtype)
-        _check_labels_form(path, f"y_{part}", labels_shape, labels_dtype, shape[0])
+    _check_forms(path, forms)
     return arrays
 
 
-def _form(archive: Any, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _form(archive: Any, key: str) -> Form:
     """Shape and dtype of an array from its header, so that test arrays of the wrong form are refused before a training.
 
     The array itself is not read.
@@ -203,32 +225,17 @@ def _form(archive: Any, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _check_pixels_form(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if len(shape) != 3 or shape[1:] != IMAGE_SHAPE[:2] or shape[0] == 0:
-        raise DatasetError(f"{path}: `{key}` must have the shape (n, 28, 28), n at least 1; got {shape}.")
-    if dtype.kind not in "ui":
-        raise DatasetError(
-            f"{path}: `{key}` must have the dtype uint8 (grey levels 0 to 255); got {dtype}. "
-            "For images in [0, 1] save (255 * images).round().astype('uint8')."
-        )
-
-
-def _check_labels_form(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int) -> None:
-    if shape != (num_images,):
-        raise DatasetError(f"{path}: `{key}` must have the shape ({num_images},), one label an image; got {shape}.")
-    if dtype.kind not in "ui":
-        raise DatasetError(f"{path}: `{key}` must have the dtype uint8 (labels 0 to 9); got {dtype}.")
-
-
-def _check_pixels(path: Path, key: str, pixels: NDArray[Any]) -> None:
-    low, high = pixels.min(), pixels.max()
-    if low < 0 or high > 255:
-        raise DatasetError(f"{path}: values of `{key}` must be from 0 to 255; they are from {low} to {high}.")
-
-
-def _check_labels(path: Path, key: str, labels: NDArray[Any]) -> None:
-    low, high = labels.min(), labels.max()
-    if low < 0 or high >= NUM_CLASSES:
-        raise DatasetError(
-            f"{path}: labels in `{key}` must be from 0 to {NUM_CLASSES - 1}; they are from {low} to {high}."
-        )
+def _check_forms(path: Path, forms: dict[str, Form]) -> None:
+    for x, y in (KEYS[:2], KEYS[2:]):
+        (shape, dtype), (labels, labels_dtype) = forms[x], forms[y]
+        if len(shape) != 3 or shape[1:] != IMAGE_SHAPE[:2] or shape[0] == 0:
+            raise DatasetError(f"{path}: `{x}` must have the shape (n, 28, 28), n at least 1; got {shape}.")
+        if dtype.kind not in "ui":
+            raise DatasetError(
+                f"{path}: `{x}` must have the dtype uint8 (grey levels 0 to 255); got {dtype}. "
+                "For images in [0, 1] save (255 * images).round().astype('uint8')."
+            )
+        if labels != shape[:1]:
+            raise DatasetError(f"{path}: `{y}` must have the shape {shape[:1]}, one label an image; got {labels}.")
+        if labels_dtype.kind not in "ui":
+            raise DatasetError(f"{path}: `{y}` must have the dtype uint8 (labels 0 to 9); got {labels_dtype}.")

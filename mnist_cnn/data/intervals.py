@@ -59,11 +59,10 @@ def paired_difference(first: str, second: str, a: NDArray[np.bool_], b: NDArray[
     total = len(a)
     both, only_a, only_b = (int(np.sum(part)) for part in (a & b, a & ~b, ~a & b))
     neither = total - both - only_a - only_b
-    ends = [wilson_interval(hits, total) for hits in (both + only_a, both + only_b)]
-    (p, (low_p, high_p)), (q, (low_q, high_q)) = zip(
-        ((both + only_a) / total, (both + only_b) / total), ends, strict=True
-    )
-    margins = math.sqrt((both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither))
+    hits = both + only_a, both + only_b
+    p, q = (count / total for count in hits)
+    (low_p, high_p), (low_q, high_q) = (wilson_interval(count, total) for count in hits)
+    margins = math.sqrt(hits[0] * (only_b + neither) * hits[1] * (only_a + neither))
     crossed = both * neither - only_a * only_b
     correlation = (max(crossed - total / 2, 0) if crossed > 0 else crossed) / margins if margins else 0.0
 

@@ -21,9 +21,9 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_cnn.input_optimization import objectives, penalties
-from mnist_cnn.models import networks, transforms
+from mnist_cnn.models import logits, transforms
 from mnist_cnn.settings import AscentSettings
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 
 LARGEST_BATCH = 256
 """Images that share a batch where memory allows."""
@@ -142,37 +142,28 @@ def ascend(
     batch, lanes = loop.batch_size(settings.memory_gib)
     searches = []
     for first in range(0, len(images), batch):
-        filled = np.arange(first, min(first + batch, len(images)))
+        part = slice(first, min(first + batch, len(images)))
+        filled = np.arange(part.start, part.stop)
         filled = np.pad(filled, (0, -len(filled) % lanes), mode="edge")  # the last image once more, and not looked at
-        chunk = _Chunk(
-            targets=tf.constant(wanted[filled]),
-            seeds=tf.constant(seeds[filled]),
-            numbers={name: tf.constant(values[filled]) for name, values in numbers.items()},
-        )
-        searches.append(_Search(loop, chunk, images[filled], slice(first, min(first + batch, len(images)))))
+        own = {name: tf.constant(values[filled]) for name, values in numbers.items()}
+        chunk = _Chunk(tf.constant(wanted[filled]), tf.constant(seeds[filled]), own)
+        searches.append(_Search(loop, chunk, images[filled], part))
+    total = settings.steps * len(images)
+
+    def report() -> None:
+        if on_progress is not None:
+            on_progress(sum(search.done * search.size for search in searches), total)
+
     for index, until in enumerate(result.steps.tolist()):
-        for number, search in enumerate(searches):
+        for search in searches:
             if until:
-                search.advance(until, _reporter(on_progress, searches, number, settings.steps))
+                search.advance(until, report)
             search.measure(result, index)
         if on_snapshot is not None:
             on_snapshot(result, index)
     for search in searches:
         search.write_best(result)
     return result
-
-
-def _reporter(
-    on_progress: Callable[[int, int], None] | None, searches: list[_Search], number: int, steps: int
-) -> Callable[[], None]:
-    """A function that tells `on_progress` of the image-steps of all searches together."""
-
-    def report() -> None:
-        if on_progress is not None:
-            done = sum(search.done * search.size for search in searches)
-            on_progress(done, steps * sum(search.size for search in searches))
-
-    return report
 
 
 class _Chunk(NamedTuple):
@@ -203,16 +194,6 @@ class _State(NamedTuple):
         )
 
 
-class _Numbers(NamedTuple):
-    """What a snapshot says of m images, by the names that `AscentResult` has for it."""
-
-    losses: Any
-    objectives: Any
-    cross_entropies: Any
-    kl_divergences: Any
-    probabilities: Any
-
-
 class _Search:
     """One chunk on its way. part: which images of the result it holds, besides its filling. done: steps so far."""
 
@@ -237,22 +218,21 @@ class _Search:
     def measure(self, result: AscentResult, index: int) -> None:
         """Write a snapshot of the images (not of the filling) into `result`."""
         numbers = self._loop.measure(self._state.images, self._chunk)
-        finite = np.isfinite(numbers.losses.numpy())
+        finite = np.isfinite(numbers["losses"].numpy())
         if not finite.all():
             image = self._part.start + int(np.argmin(finite))
             raise AscentDiverged(
                 f"the network's output for image {image} is not finite after {self.done} steps; "
                 + ("try a lower `learning_rate`" if self.done else "the network itself gives NaN or infinity")
             )
-        self._state = self._state.with_best(numbers.losses, self.done)
+        self._state = self._state.with_best(numbers["losses"], self.done)
         result.snapshots[index, self._part] = self._state.images.numpy()[: self.size]
-        for name, values in numbers._asdict().items():
+        for name, values in numbers.items():
             getattr(result, name)[index, self._part] = values.numpy()[: self.size]
 
     def write_best(self, result: AscentResult) -> None:
-        result.best_images[self._part] = self._state.best_images.numpy()[: self.size]
-        result.best_losses[self._part] = self._state.best_losses.numpy()[: self.size]
-        result.best_steps[self._part] = self._state.best_steps.numpy()[: self.size]
+        for name in ("best_images", "best_losses", "best_steps"):
+            getattr(result, name)[self._part] = getattr(self._state, name).numpy()[: self.size]
 
 
 class _Loop:
@@ -261,10 +241,12 @@ class _Loop:
     def __init__(
         self, network: keras.Model, shape: tuple[int, ...], active: frozenset[str], settings: AscentSettings
     ) -> None:
-        self._logits = networks.Logits(network, shape)
+        self._logits = logits.Logits(network, shape)
+        self.num_classes = self._logits.num_classes
         self._penalties = {name: cost for name, cost in penalties.PENALTIES.items() if f"{name}_weight" in active}
         self._objective = getattr(objectives, settings.objective)
         self._active = active
+        self._is_random = bool(active & {"pose", *_AFFINE, "noise"})
         self._decay_over = settings.steps if settings.schedule == "cosine" else None
         images = tf.TensorSpec((None, *shape), tf.float32)
         numbers, whole = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
@@ -273,10 +255,6 @@ class _Loop:
         chunk = _Chunk(table, whole, dict.fromkeys(_NUMBERS, numbers))
         self.advance = tf.function(self._advance, input_signature=[state, chunk, count, count], autograph=False)
         self.measure = tf.function(self._measure, input_signature=[images, chunk], autograph=False)
-
-    @property
-    def num_classes(self) -> int:
-        return self._logits.num_classes
 
     def batch_size(self, memory_gib: float) -> tuple[int, int]:
         """How many images share a batch, and the number whose multiples batches are filled up to.
@@ -322,10 +300,6 @@ class _Loop:
             terms.append(-chunk.numbers["feature_weight"] * _along_own_direction(features, chunk.seeds))
         return terms
 
-    @property
-    def _is_random(self) -> bool:
-        return bool(self._active & {"pose", *_AFFINE, "noise"})
-
     def _transformed(self, images: Any, chunk: _Chunk, step: Any) -> Any:
         numbers, seeds = chunk.numbers, chunk.seeds
         if "pose" in self._active:
@@ -351,17 +325,18 @@ class _Loop:
         images = state.images - first * rates[:, tf.newaxis, tf.newaxis, tf.newaxis] / (tf.sqrt(second) + EPSILON)
         return state._replace(images=tf.clip_by_value(images, 0.0, 1.0), first_moments=first, second_moments=second)
 
-    def _measure(self, images: Any, chunk: _Chunk) -> _Numbers:
+    def _measure(self, images: Any, chunk: _Chunk) -> dict[str, Any]:
+        """What a snapshot says of m images, by the names that `AscentResult` has for it."""
         logits, features = self._logits.with_features(images)
         objective = self._towards(logits, chunk)
         paid = self._side_terms([images] * len(self._penalties), features, chunk)
-        return _Numbers(
-            losses=tf.reduce_sum([objective, *paid], axis=0),
-            objectives=objective,
-            cross_entropies=objectives.cross_entropy(logits, chunk.targets),
-            kl_divergences=objectives.kl_divergence(logits, chunk.targets),
-            probabilities=tf.nn.softmax(logits),
-        )
+        return {
+            "losses": tf.reduce_sum([objective, *paid], axis=0),
+            "objectives": objective,
+            "cross_entropies": objectives.cross_entropy(logits, chunk.targets),
+            "kl_divergences": objectives.kl_divergence(logits, chunk.targets),
+            "probabilities": tf.nn.softmax(logits),
+        }
 
 
 def _along_own_direction(features: Any, seeds: Any) -> Any:
@@ -455,10 +430,7 @@ def _empty_result(images: NDArray[np.float32], targets: NDArray[np.float32], set
     return AscentResult(
         steps=steps,
         snapshots=np.empty((*table, *images.shape[1:]), np.float32),
-        losses=np.empty(table, np.float32),
-        objectives=np.empty(table, np.float32),
-        cross_entropies=np.empty(table, np.float32),
-        kl_divergences=np.empty(table, np.float32),
+        **{name: np.empty(table, np.float32) for name in ("losses", "objectives", "cross_entropies", "kl_divergences")},
         probabilities=np.empty((*table, targets.shape[1]), np.float32),
         targets=targets,
         best_images=np.empty_like(images),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime.randomness import derive_seed, generator
-from mnist_cnn.settings.command_line import SettingError
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.experiments import SearchKind
 
 NONE = -1
@@ -43,14 +43,12 @@ def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], s
     classes, seeds: n numbers each. Raises `SettingError` for a class that the data set has no image of.
     """
     of_class = {number: np.flatnonzero(data.labels == number) for number in dict.fromkeys(classes)}
-    for number, candidates in of_class.items():
-        if not len(candidates):
+    for number, found in of_class.items():
+        if not len(found):
             raise SettingError(f"`start`: {data.source} holds no image of class {number}; take another start.")
+    candidates = [of_class[number] for number in classes]
     indices = np.array(
-        [
-            of_class[number][generator(seed, "digit").integers(len(of_class[number]))]
-            for number, seed in zip(classes, seeds, strict=True)
-        ]
+        [own[generator(seed, "digit").integers(len(own))] for own, seed in zip(candidates, seeds, strict=True)]
     )
     images = data.images[indices]
     if sigma > 0:
@@ -69,6 +67,16 @@ class SearchPlan:
     seeds: NDArray[np.int64]
 
 
+def refuse_missing(kinds: Sequence[SearchKind], data: LabelledImages) -> None:
+    """Raise `SettingError` where a search is to begin with a digit of which the data set holds no image."""
+    for number in dict.fromkeys(kind.start_class for kind in kinds if kind.start_class is not None):
+        if number not in data.labels:
+            raise SettingError(
+                f"`start`: the {len(data):,} images of {data.source} that do not train hold none of class {number}; "
+                "take another start, or a data set whose images are shuffled."
+            )
+
+
 def draw(
     kinds: Sequence[SearchKind], num_images: int, seed: int, data: LabelledImages, num_classes: int, sigma: float
 ) -> SearchPlan:
@@ -82,11 +90,7 @@ def draw(
             noise = sigma if kind.start == "noisy_digit" else 0.0
             parts.append(digits(data, [kind.start_class] * num_images, own, noise))
         seeds += own
-    return SearchPlan(
-        kinds=tuple(kind for kind in kinds for _ in range(num_images)),
-        starts=Starts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Starts.__annotations__)),
-        targets=np.repeat(
-            np.array([kind.target.distribution(num_classes) for kind in kinds]), num_images, axis=0
-        ).astype(np.float32),
-        seeds=np.array(seeds),
-    )
+    kind_by_kind = [kind for kind in kinds for _ in range(num_images)]
+    targets = np.array([kind.target.distribution(num_classes) for kind in kind_by_kind], np.float32)
+    whole = Starts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Starts.__annotations__))
+    return SearchPlan(tuple(kind_by_kind), whole, targets, np.array(seeds))

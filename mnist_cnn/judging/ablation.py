@@ -18,7 +18,7 @@ from mnist_cnn.data.dataset import NUM_CLASSES, LabelledImages
 from mnist_cnn.judging import scorecard, search
 from mnist_cnn.judging.scorecard import Scorecard, Scorer
 from mnist_cnn.runtime.randomness import derive_seed
-from mnist_cnn.settings import STARTS, AnswerSettings, AscentSettings
+from mnist_cnn.settings import STARTS, AblationSettings, AscentSettings
 from mnist_cnn.settings.experiments import SearchKind, kinds
 from mnist_cnn.settings.targets import parse as parse_targets
 from mnist_cnn.training import attacks
@@ -31,19 +31,19 @@ MARGIN = 0.04
 
 REPORTS: list[dict[str, float]] = [{"l2_weight": 1e-4}]
 L2: list[dict[str, float]] = [{"l2_weight": weight} for weight in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)]
-READABLE: dict[str, float] = {"l2_weight": 1.5e-2, "temperature": 4, "pose": 0.65, "feature_weight": 0.25}
+
+
+def _posed(l2: float, pose: float, feature: float) -> dict[str, float]:
+    return {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
+
+
+READABLE = _posed(1.5e-2, 0.65, 0.25)
 """What panel A chose on the readable network."""
 
 OTHERS: list[dict[str, float]] = [
-    *(
-        {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
-        for l2, pose, feature in ((1.0e-2, 0.0, 0.0), (1.5e-2, 0.7, 0.0), (1.5e-2, 0.0, 0.2))
-    ),
+    *(_posed(*each) for each in ((1.0e-2, 0.0, 0.0), (1.5e-2, 0.7, 0.0), (1.5e-2, 0.0, 0.2))),
     READABLE,
-    *(
-        {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
-        for l2, pose, feature in ((1.5e-2, 0.6, 0.2), (1.5e-2, 0.8, 0.2), (1.5e-2, 0.5, 0.4))
-    ),
+    *(_posed(*each) for each in ((1.5e-2, 0.6, 0.2), (1.5e-2, 0.8, 0.2), (1.5e-2, 0.5, 0.4))),
     # Of the kind that a sweep of the ordinary network found: smooth strokes, kept from the border and on the move.
     {"l2_weight": 4e-3, "temperature": 6, "tv_weight": 1e-4, "border_weight": 0.5, "degrees": 13},
     *(
@@ -54,11 +54,7 @@ OTHERS: list[dict[str, float]] = [
         )
     ),
 ]  # fmt: skip
-REGULARISATIONS: dict[str, list[dict[str, float]]] = {
-    "report L2": REPORTS,
-    "tuned L2": L2,
-    "tuned L2 and others": OTHERS,
-}
+REGULARISATIONS = {"report L2": REPORTS, "tuned L2": L2, "tuned L2 and others": OTHERS}
 """What each column may choose from."""
 
 Place = tuple[str, str, str]
@@ -107,7 +103,7 @@ class Table:
 
 def fill(
     networks: Mapping[str, keras.Model],
-    settings: AnswerSettings,
+    settings: AblationSettings,
     data: LabelledImages,
     choosing: Scorer,
     proving: Scorer,
@@ -127,11 +123,11 @@ def fill(
         for column, choices in REGULARISATIONS.items():
             changes: Mapping[str, float] = choices[0]
             if len(choices) > 1:
-                table.tried[name][column] = []
+                tried = table.tried[name].setdefault(column, [])
                 for each in tune(network, choices, settings, data, choosing):
-                    table.tried[name][column].append(each)
+                    tried.append(each)
                     on_tried(name, each)
-                changes = best(table.tried[name][column]).changes
+                changes = best(tried).changes
             table.chosen[name, column] = changes
             for start in STARTS:
                 table.cells[name, column, start] = searched(
@@ -177,7 +173,7 @@ def searched(
 def tune(
     network: keras.Model,
     choices: Sequence[Mapping[str, float]],
-    settings: AnswerSettings,
+    settings: AblationSettings,
     data: LabelledImages,
     scorer: Scorer,
 ) -> Iterator[Tried]:
@@ -201,10 +197,7 @@ def controls(
     """
     chosen = np.concatenate([np.flatnonzero(held_out.labels == number)[:count] for number in range(NUM_CLASSES)])
     images, labels = held_out.images[chosen], held_out.labels[chosen].astype(np.int64)
-    own, other = (
-        np.eye(NUM_CLASSES, dtype=np.float32)[labels],
-        np.eye(NUM_CLASSES, dtype=np.float32)[(labels + 1) % NUM_CLASSES],
-    )
+    own, other = (np.eye(NUM_CLASSES, dtype=np.float32)[shown] for shown in (labels, (labels + 1) % NUM_CLASSES))
     means = np.stack([train.images[train.labels == number].mean(axis=0) for number in range(NUM_CLASSES)])
     blurred = scorecard.features(images).reshape(images.shape)
     attacked = attacks.aim(network, images, other, radius=2.0)
@@ -222,16 +215,9 @@ def controls(
 
 
 WORDS = {
-    "l2_weight": "L2",
-    "tv_weight": "total variation",
-    "smoothness_weight": "smoothness",
-    "border_weight": "border",
-    "temperature": "temperature",
-    "shift": "shift",
-    "degrees": "degrees",
-    "pose": "pose",
-    "feature_weight": "direction",
-}
+    "l2_weight": "L2", "tv_weight": "total variation", "smoothness_weight": "smoothness", "border_weight": "border",
+    "temperature": "temperature", "shift": "shift", "degrees": "degrees", "pose": "pose", "feature_weight": "direction",
+}  # fmt: skip
 
 
 def described(changes: Mapping[str, float]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+
+from mnist_cnn.models import transforms
 
 LEAST_SPREAD = 1.0
 """Pixels^2 that are added to a digit's height, so that a dash or an empty image is not sheared without bound."""
@@ -31,19 +30,11 @@ def upright(images: NDArray[np.float32]) -> NDArray[np.float32]:
     covariance = mass @ (x * y) - mean_x * mean_y
     slant = covariance / (mass @ (y * y) - mean_y**2 + LEAST_SPREAD)
     ones, zeros = np.ones_like(slant), np.zeros_like(slant)
-    # The operation maps each pixel of the result to the place that it is read from.
+    # `project` maps each pixel of the result to the place that it is read from.
     offset_x = mean_x - (width - 1) / 2 - slant * np.float32((height - 1) / 2)
     offset_y = mean_y - (height - 1) / 2
     matrices = np.stack([ones, slant, offset_x, zeros, ones, offset_y, zeros, zeros], axis=1).astype(np.float32)
-    moved: Any = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=matrices,
-        output_shape=(height, width),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return moved.numpy()
+    return transforms.project(images, matrices).numpy()
 
 
 def edge_directions(images: NDArray[np.float32], cell: int, num_directions: int) -> NDArray[np.float32]:

@@ -49,14 +49,10 @@ PARAMETERS: dict[str, dict[str, Parameters]] = {
         ("subspace", {}, {"dimensions": 40, "floor": 8}, {"dimensions": 30, "floor": 5}),
         ("mlp", {**_TRAINING, "epochs": 6}, {"units": 400}, {"units": 320}),
         ("cnn", {**_TRAINING, "epochs": 3}, {"filters": 12}, {"filters": 16}),
-        (
-            "mixer",
-            {**_TRAINING, "epochs": 6},
-            {"patch": 10, "stride": 6, "units": 80},
-            {"patch": 8, "stride": 5, "units": 64},
-        ),
+        ("mixer", {**_TRAINING, "epochs": 6},
+         {"patch": 10, "stride": 6, "units": 80}, {"patch": 8, "stride": 5, "units": 64}),
     )
-}
+}  # fmt: skip
 """Of each kind of judge, panel by panel."""
 
 KINDS = tuple(PARAMETERS)
@@ -148,8 +144,7 @@ def half(data: LabelledImages, panel: str) -> LabelledImages:
     0.122 and 0.139), and a judge that learnt from the odd ones reads the even ones at 93 % where the reverse is 98 %.
     """
     own = np.sort(generator(0, "panels of judges").permutation(len(data))[PANELS.index(panel) :: len(PANELS)])
-    digest = hashlib.sha256(f"{data.digest} panel {panel} {VERSION}".encode()).hexdigest()[:16]
-    return LabelledImages(data.images[own], data.labels[own], digest, data.source, data.name)
+    return data.part(own, f"panel {panel} {VERSION}")
 
 
 def train(kind: str, panel: str, data: Split, seed: int) -> Trained:
@@ -308,16 +303,8 @@ def _subspace(arrays: Arrays, parameters: Parameters, images: NDArray[np.float32
     return _softmax(SUBSPACE_SHARPNESS * scores)
 
 
-_TRAIN: dict[str, Callable[[Parameters, LabelledImages, int], Arrays]] = {
-    "knn": _train_knn,
-    "kernel": _train_kernel,
-    "subspace": _train_subspace,
-}
-_PREDICT: dict[str, Callable[[Arrays, Parameters, NDArray[np.float32]], NDArray[np.float32]]] = {
-    "knn": _knn,
-    "kernel": _kernel,
-    "subspace": _subspace,
-}
+_TRAIN: dict[str, Callable[..., Arrays]] = {"knn": _train_knn, "kernel": _train_kernel, "subspace": _train_subspace}
+_PREDICT: dict[str, Callable[..., NDArray[np.float32]]] = {"knn": _knn, "kernel": _kernel, "subspace": _subspace}
 
 
 def _mlp(images: Any, parameters: Parameters) -> Any:
@@ -367,16 +354,12 @@ def _build(kind: str, parameters: Parameters, seed: int) -> keras.Model:
         # While training alone; a judge of unclean images has seen some.
         return _NETWORKS[kind](layers.GaussianNoise(parameters["noise"])(images), parameters)
 
-    return networks.assemble(kind, builder, seed)
+    return networks.build(kind, seed, builder=builder)
 
 
 def _train_network(kind: str, parameters: Parameters, data: Split, seed: int) -> Arrays:
-    settings = TrainSettings(
-        epochs=int(parameters["epochs"]),
-        learning_rate=parameters["learning_rate"],
-        augmentation=parameters["augmentation"],
-        seed=seed,
-    )
+    epochs, rate, strength = (parameters[name] for name in ("epochs", "learning_rate", "augmentation"))
     network = _build(kind, parameters, seed)
+    settings = TrainSettings(epochs=int(epochs), learning_rate=rate, augmentation=strength, seed=seed)
     loop.train(network, data, settings)
     return {f"weight_{i}": weight for i, weight in enumerate(network.get_weights())}

@@ -70,7 +70,7 @@ class Decision:
 
     @property
     def promoted(self) -> bool:
-        """Whether the gate is passed: even the lower end of the difference's interval is above minus the margin."""
+        """Whether it may be the champion: even the lower end of the difference's interval is above minus the margin."""
         return not self.objection and (self.difference is None or self.difference.low > -self.margin)
 
     @property
@@ -109,14 +109,14 @@ class Decision:
     def metrics(self) -> dict[str, float]:
         """The numbers by the names under which a run holds them."""
         numbers = {
-            "gate/validation_accuracy": self.accuracy.rate,
-            "gate/images": float(self.num_images),
-            "gate/passed": float(self.promoted),
+            "promotion/validation_accuracy": self.accuracy.rate,
+            "promotion/images": float(self.num_images),
+            "promotion/passed": float(self.promoted),
         }
         if self.difference is not None:
             one = self.difference
-            numbers |= {"gate/difference": one.difference, "gate/difference_low": one.low}
-            numbers |= {"gate/difference_high": one.high, "gate/margin": self.margin}
+            numbers |= {"promotion/difference": one.difference, "promotion/difference_low": one.low}
+            numbers |= {"promotion/difference_high": one.high, "promotion/margin": self.margin}
         return numbers
 
 

@@ -76,10 +76,7 @@ class RealDigits:
 
 
 def nearest_distances(
-    images: NDArray[np.float32],
-    classes: NDArray[np.integer],
-    real: NDArray[np.float32],
-    labels: NDArray[np.integer],
+    images: NDArray[np.float32], classes: NDArray[np.integer], real: NDArray[np.float32], labels: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """(n,): Euclidean distance of each of n feature vectors to the nearest real one of its class."""
     distances = np.full(len(images), np.inf)
@@ -180,9 +177,7 @@ class Scorecard:
             "judges_target_probability": float(self.target_probabilities.mean()),
             "judges_divergence": float(self.divergences.mean()),
             "judges_source_probability": _mean(self.source_probabilities),
-            "near_real_share": float((self.distances <= self.limits)[self.single].mean())
-            if self.single.any()
-            else math.nan,
+            "near_real_share": _mean((self.distances <= self.limits)[self.single].astype(float)),
             "kernel_distance": self.kernel_distance,
             "distance_from_start": float(self.moved.mean()),
             **{f"agreement_{name}": share for name, share in self.agreement().items()},
@@ -212,15 +207,12 @@ def score(
     agreeing = (choices == target_classes).sum(axis=0)
     recognised = single & (agreeing >= len(opinions) - DISSENTERS) & (distances <= real.limits[target_classes])
     labels = np.full(len(images), -1) if start_labels is None else np.asarray(start_labels)
+    at_labels = np.arange(len(images)), np.maximum(labels, 0)
     # A digit that began as one of the target's own class has no class to lose.
-    labels = np.where(
-        (labels >= 0) & (np.take_along_axis(targets, np.maximum(labels, 0)[:, None], 1)[:, 0] > 0), -1, labels
-    )
+    has_source = (labels >= 0) & ~(targets[at_labels] > 0)
     mean = probabilities.mean(axis=0)
-    diversity = [
-        mean_distance(vectors[single & (target_classes == number)]) / spread
-        for number, spread in enumerate(real.spreads)
-    ]
+    of_class = [vectors[single & (target_classes == number)] for number in range(len(real.spreads))]
+    diversity = [mean_distance(own) / spread for own, spread in zip(of_class, real.spreads, strict=True)]
     return Scorecard(
         judges=tuple(opinions),
         targets=targets,
@@ -231,9 +223,7 @@ def score(
         recognised=recognised,
         single=single,
         divergences=_divergences(targets, mean),
-        source_probabilities=np.where(
-            labels >= 0, np.take_along_axis(mean, np.maximum(labels, 0)[:, None], 1)[:, 0], np.nan
-        ),
+        source_probabilities=np.where(has_source, mean[at_labels], np.nan),
         moved=np.full(len(images), np.nan) if starts is None else np.sqrt(((images - starts) ** 2).sum(axis=(1, 2, 3))),
         diversity=np.array(diversity),
         kernel_distance=kernel_distance(vectors, target_classes, real),
@@ -256,14 +246,9 @@ class Scorer:
 
     def of_searches(self, plan: SearchPlan, images: NDArray[np.float32]) -> Scorecard:
         """Score the images that the searches of `plan` have come to."""
-        return score(
-            images,
-            plan.targets,
-            self.opinions(images),
-            self.real,
-            starts=plan.starts.images,
-            start_labels=plan.starts.labels,
-        )
+        begun = plan.starts
+        opinions = self.opinions(images)
+        return score(images, plan.targets, opinions, self.real, starts=begun.images, start_labels=begun.labels)
 
 
 def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], real: RealDigits) -> float:
@@ -278,16 +263,14 @@ def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], 
     if len(vectors) > AT_ONCE:
         some = random.choice(len(vectors), AT_ONCE, replace=False)
         vectors, classes = vectors[some], classes[some]
-    others = np.concatenate(
-        [
-            real.features[random.choice(np.flatnonzero(real.labels == number), int((classes == number).sum()))]
-            for number in np.unique(classes)
-            if (real.labels == number).any()
-        ]
-        or [vectors[:0]]
-    )
-    if len(others) < 2:
+    drawn = [
+        random.choice(np.flatnonzero(real.labels == number), int((classes == number).sum()))
+        for number in np.unique(classes)
+        if (real.labels == number).any()
+    ]
+    if sum(map(len, drawn)) < 2:
         return math.nan
+    others = real.features[np.concatenate(drawn)]
     scale = float(real.features.std())
     x, y = (each.astype(np.float64) / scale for each in (vectors, others))
 
@@ -301,9 +284,8 @@ def kernel_distance(vectors: NDArray[np.float32], classes: NDArray[np.integer], 
 def _divergences(targets: NDArray[np.floating], given: NDArray[np.floating]) -> NDArray[np.float64]:
     """(n,): sum p log(p / q) in nats."""
     floor = np.finfo(np.float32).tiny
-    return np.where(
-        targets > 0, targets * (np.log(np.maximum(targets, floor)) - np.log(np.maximum(given, floor))), 0
-    ).sum(axis=1)
+    ratios = np.log(np.maximum(targets, floor)) - np.log(np.maximum(given, floor))
+    return np.where(targets > 0, targets * ratios, 0).sum(axis=1)
 
 
 def _mean(values: NDArray[np.floating]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import keras
@@ -55,7 +55,7 @@ def search(
         network,
         plan.starts.images,
         plan.targets,
-        replace(settings, seed=plan.seeds),
+        settings.replace(seed=plan.seeds),
         on_progress=on_progress,
         on_snapshot=None if on_snapshot is None else lambda result, index: on_snapshot(plan, result, index),
     )

@@ -56,7 +56,7 @@ def random_affine(
     images: (n, height, width, channels) float32. draws: (5, n) float32 in [-1, 1]. Limits: one number or (n,) of them.
     shift: largest shift along each axis, in pixels. degrees: largest rotation either way.
     scale: largest change of size as a share of 1 (0.1: from 0.9 to 1.1). slant: largest sideways step a row, in pixels.
-    Pixels from outside are 0; values in between are bilinear. No flips: a mirrored digit is another sign.
+    Done by `project`. No flips: a mirrored digit is another sign.
     """
     height, width = tf.cast(tf.shape(images)[1], tf.float32), tf.cast(tf.shape(images)[2], tf.float32)
     angle = draws[0] * (degrees * math.pi / 180)
@@ -64,14 +64,21 @@ def random_affine(
     cos, sin = tf.cos(angle) / size, tf.sin(angle) / size
     lean = draws[4] * slant
     x_by_y, y_by_y = lean * cos - sin, lean * sin + cos
-    # The operation maps each output pixel to the input pixel it is read from, so the matrix is the inverse.
+    # `project` maps each output pixel to the input pixel it is read from, so the matrix is the inverse.
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     # One sum in place of a chain of additions: TensorFlow would rewrite the chain to AddN, which adds in the order in
     # which buffers happen to be free, so that the same seed would now and then give another last digit.
     ones, zeros = tf.ones_like(cos), tf.zeros_like(cos)
     offset_x = tf.reduce_sum([ones * centre_x, -cos * centre_x, -x_by_y * centre_y, draws[2] * shift], axis=0)
     offset_y = tf.reduce_sum([ones * centre_y, -sin * centre_x, -y_by_y * centre_y, draws[3] * shift], axis=0)
-    matrices = tf.stack([cos, x_by_y, offset_x, sin, y_by_y, offset_y, zeros, zeros], axis=1)
+    return project(images, tf.stack([cos, x_by_y, offset_x, sin, y_by_y, offset_y, zeros, zeros], axis=1))
+
+
+def project(images: Any, matrices: Any) -> Any:
+    """Images whose pixels are read from where `matrices` say: (n, 8), a projection from output to input for each image.
+
+    Pixels from outside are 0; values in between are bilinear.
+    """
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=matrices,

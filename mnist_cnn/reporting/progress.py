@@ -8,7 +8,7 @@ import time
 import keras
 import numpy as np
 
-from mnist_cnn.runtime import processes
+from mnist_cnn.runtime import signals
 from mnist_cnn.training.loop import EpochResult, StepResults
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -30,23 +30,16 @@ class TrainingProgress:
 
     def steps(self, results: StepResults) -> None:
         done = results.first % self._num_steps + len(results.losses)
-        epoch = results.first // self._num_steps + 1
-        if not self._watched:
-            if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES and done < self._num_steps:
-                self._print(
-                    f"Epoch {epoch}/{self._epochs}, step {done}/{self._num_steps}: "
-                    f"accuracy {results.accuracies.mean():.4f}, loss {results.losses.mean():.4f}"
-                )
-            return
-        if self._bar is None:
-            print(f"Epoch {epoch}/{self._epochs}")
-            self._bar = keras.utils.Progbar(self._num_steps, stateful_metrics=["learning_rate"])
-        values = [
-            ("accuracy", float(results.accuracies.mean())),
-            ("loss", float(results.losses.mean())),
-            ("learning_rate", float(results.learning_rates[-1])),
-        ]
-        self._bar.update(min(done, self._num_steps - 1), values)
+        epoch = f"Epoch {results.first // self._num_steps + 1}/{self._epochs}"
+        accuracy, loss = float(results.accuracies.mean()), float(results.losses.mean())
+        if self._watched:
+            if self._bar is None:
+                print(epoch)
+                self._bar = keras.utils.Progbar(self._num_steps, stateful_metrics=["learning_rate"])
+            values = [("accuracy", accuracy), ("loss", loss), ("learning_rate", float(results.learning_rates[-1]))]
+            self._bar.update(min(done, self._num_steps - 1), values)
+        elif time.monotonic() - self._printed > SECONDS_BETWEEN_LINES and done < self._num_steps:
+            self._print(f"{epoch}, step {done}/{self._num_steps}: accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     def epoch(self, result: EpochResult) -> None:
         validation = [("validation_accuracy", result.validation_accuracy), ("validation_loss", result.validation_loss)]
@@ -74,7 +67,7 @@ class AscentProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """done, total: image-steps. Raises `Interrupted` where this process was asked to stop."""
-        processes.check_signals()
+        signals.check()
         if is_watched():
             if self._bar is None:
                 self._bar = keras.utils.Progbar(total, unit_name="image-step")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import psutil
 VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow", "matplotlib")
 
 
+@cache
 def start_tensorflow() -> str:
     """Import TensorFlow, let accelerators take memory as they need it, and name the device that will be used."""
     # Native code's log alone. What goes wrong is raised; what it calls an error may be none: on some processors oneDNN

@@ -1,3 +1,43 @@
-"""What can be asked: fields, units, limits, and the grammars of targets and search spaces. No numpy."""
+"""What can be asked: fields, units, limits, and the grammars of targets and search spaces.
 
-from mnist_cnn.settings.commands import *  # noqa: F403
+pydantic and the standard library are all that is imported, so that `--help` and every refusal are instant.
+"""
+
+# What is imported here is for others to import.
+# ruff: noqa: F401
+# mypy: implicit-reexport
+
+from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped, is_of_a_store
+from mnist_cnn.settings.fields import PerImage, PerImageInt, hide_password, show
+from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, REGIMES, AblationSettings, JudgesSettings
+from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
+from mnist_cnn.settings.reproducing import ReproduceSettings
+from mnist_cnn.settings.searching import (
+    OBJECTIVES,
+    STARTS,
+    AscentSettings,
+    ExperimentsSettings,
+    OptimizeSettings,
+    ReplaySettings,
+)
+from mnist_cnn.settings.settings import Settings
+from mnist_cnn.settings.sweeps import (
+    JUDGED,
+    MAXIMISED,
+    CompareSettings,
+    SweepFileSettings,
+    SweepSettings,
+    SweepTrainingSettings,
+    goals,
+    sign,
+)
+from mnist_cnn.settings.training import NETWORKS, SCHEDULES, EvaluateSettings, ResumeSettings, TrainSettings
+
+_COMMANDS: tuple[type[Settings], ...] = (
+    TrainSettings, ResumeSettings, EvaluateSettings, OptimizeSettings, ReplaySettings, ExperimentsSettings,
+    JudgesSettings, AblationSettings, SweepSettings, SweepFileSettings, SweepTrainingSettings, CompareSettings,
+    RegisterSettings, RollbackSettings, ReproduceSettings,
+)  # fmt: skip
+
+ENTRY_POINTS = {cls.COMMAND: cls for cls in _COMMANDS}
+"""The settings of each command, by its name."""

@@ -1,4 +1,4 @@
-"""What a sweep tries: for each setting one value, several, or a range, written as words.
+"""What a sweep tries: for each setting one value, several, or a range, in words.
 
 0.01                one value
 0.001,0.01,0.1      several; of targets, whose words hold commas, several are separated by |
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 import tomllib
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.settings.command_line import SettingError, Settings, show
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.fields import Word, cut, did_you_mean, is_number, is_sequence, plain, show, shown
+from mnist_cnn.settings.settings import Settings
 
 FORMS = "one value, several (0.001,0.01) or a range (1e-5..1e-1, 1e-5..1e-1:log)"
+LARGEST_FILE = 1_000_000
+"""Bytes of a file of settings."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,11 @@ class Space:
 
     def at(self, values: Mapping[str, Any]) -> Any:
         """The settings of one trial. Raises `SettingError` where they do not fit each other."""
-        return self.trial.resolve({**self.fixed, **values})
+        return self.trial(**{**self.fixed, **values})
 
     def words(self) -> dict[str, str]:
         """What is tried and what is fixed, defaults included, by name, as one would type it."""
-        whole = self.trial.resolve(self.fixed).as_words()
+        whole = self.trial(**self.fixed).as_words()
         return {
             name: self.varied[name].word if name in self.varied else word
             for name, word in whole.items()
@@ -77,66 +80,91 @@ class Space:
         return math.prod(len(dimension.values) for dimension in self.varied.values() if isinstance(dimension, Choices))
 
 
-def read(trial: type[Settings], words: Mapping[str, str], constant: frozenset[str]) -> Space:
-    """A space from words by name. constant: names of which there is one value a sweep. Raises `SettingError`."""
+def read(trial: type[Settings], values: Mapping[str, Any], constant: frozenset[str]) -> Space:
+    """A space from words, plain values, sequences of them, `Range` or `Choices`, by name. Raises `SettingError`.
+
+    constant: names of which a sweep has one value.
+    """
     fixed: dict[str, Any] = {}
     varied: dict[str, Range | Choices] = {}
-    for setting in fields(trial):
-        if setting.name in words:
-            dimension = _read_one(trial, setting.name, words[setting.name])
-            if not isinstance(dimension, Range | Choices):
-                fixed[setting.name] = dimension
-            elif setting.name in constant:
+    for name in trial.model_fields:
+        if name not in values:
+            continue
+        tried = _read_one(trial, name, values[name])
+        if isinstance(tried, Range | Choices):
+            if name in constant:
                 raise SettingError(
-                    f"`{setting.name}` must be one value, the same for the whole sweep; got {words[setting.name]!r}."
+                    f"`{name}` must be one value, the same for the whole sweep; got {shown(tried.word)}."
                 )
-            else:
-                varied[setting.name] = dimension
+            varied[name] = tried
+        else:
+            fixed[name] = tried
     return Space(trial, fixed, varied)
 
 
-def _read_one(trial: type[Settings], name: str, word: str) -> Any:
-    setting = next(setting for setting in fields(trial) if setting.name == name)
-    kind = typing.get_type_hints(trial)[name]
-    low, dots, rest = word.partition("..")
-    if dots and kind in (int, float):
-        return _read_range(trial, name, word, low, rest, whole=kind is int)
+def _read_one(trial: type[Settings], name: str, value: Any) -> Any:
     separator = "|" if name == "targets" else ","
-    several = [part.strip() for part in word.split(separator)]
-    if len(several) == 1 or (name == "dataset" and setting.metadata.get("text")):
-        return _checked(trial, name, word)
+    value = value.word if isinstance(value, Range | Choices) else plain(value)
+    if is_sequence(value):
+        value = separator.join(show(part) for part in value)
+    if not isinstance(value, str) or not value:
+        return _checked(trial, name, value)
+    low, dots, rest = value.partition("..")
+    if dots and is_number(trial.model_fields[name]):
+        return _read_range(trial, name, value, low, *rest.partition(":"))
+    several = [Word(part.strip()) for part in value.split(separator)]
+    if len(several) == 1 or name == "dataset":
+        return _checked(trial, name, Word(value))
     values = tuple(_checked(trial, name, part) for part in several)
     if len(set(values)) < len(values):
-        raise SettingError(f"`{name}` must be {FORMS}; got {word!r}, which holds a value twice.")
+        raise _refusal(name, value, "it holds a value twice")
     return Choices(values, separator)
 
 
-def _read_range(trial: type[Settings], name: str, word: str, low: str, rest: str, whole: bool) -> Range:
-    high, colon, scale = rest.partition(":")
-    least, most = (_checked(trial, name, end) for end in (low, high))
+def _read_range(trial: type[Settings], name: str, word: str, low: str, high: str, colon: str, scale: str) -> Range:
+    least, most = (_checked(trial, name, Word(end)) for end in (low, high))
     if colon and scale != "log":
-        raise SettingError(f"`{name}` must be {FORMS}; got {word!r}: after the colon only `log` is known.")
+        raise _refusal(name, word, "after the colon only `log` is known")
     if not least < most:
-        raise SettingError(f"`{name}` must be {FORMS}; got {word!r}, which does not go from less to more.")
+        raise _refusal(name, word, "it does not go from less to more")
     if colon and least <= 0:
-        raise SettingError(f"`{name}` must be {FORMS}; got {word!r}: a logarithm begins above 0.")
-    return Range(least, most, log=bool(colon), whole=whole)
+        raise _refusal(name, word, "a logarithm begins above 0")
+    return Range(least, most, log=bool(colon), whole=trial.model_fields[name].annotation is int)
 
 
-def _checked(trial: type[Settings], name: str, word: str) -> Any:
+def _refusal(name: str, word: str, reason: str) -> SettingError:
+    return SettingError(f"`{name}` must be {FORMS}; got {shown(word)}: {reason}.")
+
+
+def _checked(trial: type[Settings], name: str, value: Any) -> Any:
     """One value within its limits."""
-    return getattr(trial(**trial.parse({name: word})), name)
+    return getattr(trial(**{name: value}), name)
 
 
-def read_file(path: str, known: frozenset[str]) -> dict[str, str]:
-    """Settings as words from a TOML file of `name = value`. Raises `SettingError` for what cannot be read."""
+def read_file(path: str, known: Mapping[str, Collection[str]]) -> tuple[str, dict[str, Word]]:
+    """The command and the settings, as words, of a TOML file of `name = value`. Raises `SettingError`.
+
+    known: the names of the settings of each command that a file may name.
+    """
+    place = cut(repr(path)[1:-1])
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingError(f"`file` must be the path of a TOML file; got {path!r} ({error}).") from error
+        if not Path(path).is_file():
+            raise OSError("there is no such file")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise OSError(f"it has more than {LARGEST_FILE:,} bytes")
+        values = tomllib.loads(content.decode())
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8 and not TOML are ValueErrors
+        reason = "nested too deeply" if isinstance(error, RecursionError) else cut(str(error), 160)
+        raise SettingError(f"`file` must be the path of a TOML file; got {shown(path)} ({reason}).") from None
+    command = values.pop("command", "sweep")
+    if not isinstance(command, str) or command not in known:
+        raise SettingError(f"`file`: {place}: `command` must be one of {', '.join(known)}; got {shown(command)}.")
     for name, value in values.items():
-        if name not in known:
-            raise SettingError(f"`file`: {path} holds `{name}`, which is not a setting of a sweep.")
+        if name not in known[command]:
+            what = f"`{cut(repr(name)[1:-1])}`, which is not a setting of `{command}`"
+            raise SettingError(f"`file`: {place} holds {what}.{did_you_mean(name, known[command], '`')}")
         if isinstance(value, dict | list):
-            raise SettingError(f"`file`: {path} gives `{name}` as a table or list; write {FORMS} as a text.")
-    return {name: show(value) for name, value in values.items()}
+            raise SettingError(f"`file`: {place} gives `{name}` as a table or list; write {FORMS} as a text.")
+    return command, {name: Word(show(value)) for name, value in values.items()}

@@ -59,7 +59,7 @@ def _parse_one(word: str, num_classes: int) -> Target:
     shares: dict[int, float] = {}
     for name, colon, share in parts:
         # isdecimal alone takes digits of every script.
-        if not (name.isascii() and name.isdecimal() and int(name) < num_classes):
+        if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) < num_classes):
             raise ValueError(f"{name!r} is not a class; classes are 0 to {num_classes - 1}")
         if int(name) in shares:
             raise ValueError(f"{word!r} names {int(name)} twice")

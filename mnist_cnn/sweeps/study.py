@@ -1,79 +1,83 @@
-"""The only door to Optuna: one study that many processes share, and go on with whenever they like.
+"""One study that many processes share, and continue whenever they like.
 
-A trial is claimed, and told complete, pruned or failed. One whose process has gone is lost: it is told failed, and its
-settings wait to be tried again. Trials count towards the total unless they are lost, and one process claims at a time,
-so that the total is exact however many there are and whoever is killed.
+A trial ends complete, pruned, failed or lost. How it ended stands in its own attributes before anybody else is told,
+so that a process which is killed in between loses nothing. A lost trial (its process was killed or interrupted, or a
+store failed) does not count towards the total: its settings wait to be retried.
+
+Nothing is locked. Processes that look at the same moment may each start the last trial, so that a sweep of several
+processes may end with more trials than were asked for: at most one for each process but the first.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import logging
-import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._heartbeat import get_heartbeat_thread  # `Study.optimize` has it, ask and tell do not.
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.storages.journal._file import get_lock_file  # what `append_logs` holds while it writes
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mnist_cnn.runtime import processes
-from mnist_cnn.runtime.randomness import derive_seed
-from mnist_cnn.settings import MAXIMISED, sign
-from mnist_cnn.settings.command_line import SettingError
-from mnist_cnn.settings.search_space import Choices, Range, Space
+from mnist_cnn.runtime import liveness
+from mnist_cnn.settings import MAXIMISED, hide_password, show, sign
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.search_space import Space
+from mnist_cnn.sweeps import samplers
+from mnist_cnn.sweeps.records import TrialRecord
+from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT, StudyError, open_storage, quiet
 
-SECONDS_BETWEEN_HEARTBEATS = 10
-SECONDS_WITHOUT_HEARTBEAT = 60
-"""On a database: a trial whose process was not heard of for so long is lost."""
+SECONDS_TO_SIGN = 20.0
+"""A trial that no process has signed for so long was started by one that was killed in that moment."""
 
-SECONDS_TO_OWN = 20.0
-"""A trial that nobody has put a name to for so long was claimed by a process that died in that moment."""
-
-SECONDS_OF_A_LOCK = 10
-"""A journal's lock that is older was left by a process that died while it wrote."""
-
-PROCESS, LOST, REASON, RUN_ID = "process", "lost", "reason", "run_id"
-"""Attributes of a trial: who works on it, why it is lost, why it failed, the run that shows it."""
-
-MAKER = "maker"
-"""Attribute of a study: the process that made it, which opens the sweep's run as well."""
+SECONDS_TO_END = 20.0
+"""So long a process on a database may take between saying how its trial ended and telling Optuna."""
 
 SECONDS_TO_OPEN = 120.0
-"""So long it may take for that: TensorFlow loads in between."""
+"""So long the process that made a study may take to open the sweep's run: it starts TensorFlow in between."""
+
+MOST_LOSSES = 3
+"""Settings whose process was killed more often count as failed: perhaps they kill it, by the memory they take."""
+
+PROCESS, RUN_ID, OUTCOME, LOSSES, RETRY_OF = "process", "run_id", "outcome", "losses", "retry_of"
+"""Attributes of a trial: its process, its MLflow run, how it ended, how often its settings were lost before, and the
+lost trial whose settings it retries."""
+
+MAKER, FINGERPRINT = "maker", "fingerprint"
+"""Attributes of a study: the process that made it, which opens the sweep's run too; and what it was made with."""
+
+KILLED = "its process ended without a message (killed, or the machine stopped)"
+
+Objective = Callable[[Trial], Sequence[float]]
 
 
-DATABASES = ("postgresql", "sqlite")
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended. state: `complete`, `pruned`, `failed` or `lost`. values: of the goals of a complete one."""
+
+    state: str
+    values: tuple[float, ...] = ()
+    reason: str = ""
 
 
-class StudyError(SettingError):
-    """A study cannot be opened, or was made with other settings."""
+class TrialFailed(Exception):
+    """Raised to Optuna for a trial that failed, or that others have ended: the study continues."""
 
 
 class Study:
-    """A study of the trials of one sweep. Made by `open_study`."""
+    """The study of one sweep. Made by `open_study`."""
 
-    def __init__(self, study: optuna.Study, space: Space, goals: Sequence[str]) -> None:
-        self._study = study
-        self._storage: BaseStorage = study._storage
+    def __init__(
+        self, study: optuna.Study, storage: BaseStorage, space: Space, goals: Sequence[str], settled: list[int]
+    ) -> None:
+        """settled: to which Optuna's callback adds the numbers of trials that it has marked as failed."""
+        self._study, self._storage, self._settled = study, storage, settled
         self.space, self.goals = space, tuple(goals)
-        self._first_seen: dict[int, float] = {}
+        self._first_seen: dict[tuple[int, bool], float] = {}
+        self._has_looked = False
 
     @property
     def name(self) -> str:
@@ -81,12 +85,12 @@ class Study:
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """For `charts`, which draws with Optuna."""
+        """For Optuna's own charts."""
         return self._study
 
     @property
     def run_id(self) -> str:
-        """Of the sweep's run; empty before there is one."""
+        """Id of the sweep's MLflow run; empty before there is one."""
         return str(self._study.user_attrs.get(RUN_ID, ""))
 
     @run_id.setter
@@ -94,164 +98,86 @@ class Study:
         self._study.set_user_attr(RUN_ID, run_id)
 
     def await_run_id(self) -> str:
-        """The same, once the process that made the study has opened the run; empty if it died before it could."""
-        maker, deadline = "", 0.0
-        while not self.run_id:
-            if self._study.user_attrs.get(MAKER, "") != maker:  # somebody else has taken it over, and has as long
-                maker, deadline = self._study.user_attrs.get(MAKER, ""), time.monotonic() + SECONDS_TO_OPEN
-            if not processes.is_alive(maker) or time.monotonic() > deadline:
-                with self._alone():
-                    if self._study.user_attrs.get(MAKER, "") == maker:
-                        self._study.set_user_attr(MAKER, processes.this_process())
-                        return self.run_id
-            time.sleep(0.2)
-        return self.run_id
+        """The same, once the process that made the study has opened the run; empty if that is up to this process now.
+
+        It is where the maker was killed before it could, or takes too long.
+        """
+        me, maker, deadline = liveness.this_process(), "", 0.0
+        while not (run_id := self.run_id):
+            current = self._study.user_attrs.get(MAKER, "")
+            if current == me:
+                return ""
+            if current != maker:  # another process has taken over, and has as long
+                maker, deadline = current, time.monotonic() + SECONDS_TO_OPEN
+            if not liveness.is_alive(maker) or time.monotonic() > deadline:
+                self._study.set_user_attr(MAKER, me)  # of several that do the last one is the maker
+            time.sleep(0.5)
+        return run_id
+
+    def close(self) -> None:
+        """Free the database's connections."""
+        if isinstance(self._storage, RDBStorage):
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
+    # Reading
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, as they stand. Not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
-    def claim(self, total: int) -> Trial | None:
-        """A trial to work on, or None where `total` are finished or in somebody's hands."""
-        with self._alone():
-            if sum(counts(trial) for trial in self.trials()) >= total:
-                return None
-            with _quiet():
-                trial = self._study.ask()
-            if self._beats:
-                beating: Any = self._storage
-                beating.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(PROCESS, processes.this_process())
-        return trial
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from claiming or giving up: they would look at once, and claim one trial too many.
-
-        The lock is the system's (of the journal's file) or the database's, which free it when a process is killed.
-        """
-        if isinstance(self._storage, JournalStorage):
-            backend: Any = self._storage._backend
-            with open(backend._file_path, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-            return
-        engine = _engine(self._storage)
-        if engine.dialect.name != "postgresql":
-            yield  # SQLite, which has one worker
-            return
-        with engine.begin() as connection:
-            key = derive_seed(0, "claim", self.name)
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-            yield
-
-    @contextmanager
-    def heartbeat(self, trial: Trial) -> Iterator[None]:
-        """Let other machines know that this process works on `trial`; on a journal nothing needs to be known."""
-        with get_heartbeat_thread(trial._trial_id, self._storage):
-            yield
-
-    def suggest(self, trial: Trial) -> dict[str, Any]:
-        """The value of each varied setting."""
-        return {name: trial._suggest(name, _distribution(one)) for name, one in self.space.varied.items()}
-
-    def should_prune(self, trial: Trial, value: float, step: int) -> bool:
-        trial.report(value, step)
-        return trial.should_prune()
-
-    def complete(self, number: int, values: Sequence[float]) -> bool:
-        """False if others took the trial for lost, and the result comes too late."""
-        return self._tell(number, TrialState.COMPLETE, values)
-
-    def prune(self, number: int) -> bool:
-        return self._tell(number, TrialState.PRUNED)
-
-    def fail(self, number: int, reason: str) -> bool:
-        with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_user_attr(self._trial(number)._trial_id, REASON, reason)
-        return self._tell(number, TrialState.FAIL)
-
-    def give_up(self, number: int, reason: str) -> bool:
-        """Say that a trial is lost, and have its settings tried again. False if somebody else has."""
-        trial = self._trial(number)
-        with self._alone():
-            try:
-                self._storage.set_trial_user_attr(trial._trial_id, LOST, reason)
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            except UpdateFinishedTrialError:
-                return False
-            self._line_up(trial)
-        return True
-
-    def _line_up(self, trial: FrozenTrial) -> None:
-        """What RetryHeartbeatStaleTrialCallback adds, but without the attributes of the one that was lost."""
-        history = [*trial.system_attrs.get("retry_history", []), trial.number]
-        attributes = {**trial.system_attrs, "failed_trial": history[0], "retry_history": history}
-        again = optuna.create_trial(
-            state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=attributes
+    def records(self) -> tuple[TrialRecord, ...]:
+        """The same as plain records, without metrics."""
+        return tuple(
+            TrialRecord(
+                trial.number,
+                trial.user_attrs.get(RUN_ID, ""),
+                state_of(trial),
+                values_of(trial),
+                self.words_of(trial.params),
+                reason=reason_of(trial),
+            )
+            for trial in self.trials()
         )
-        self._study.add_trial(again)
 
-    def num_losses(self, number: int) -> int:
-        """How often the settings of a trial were lost before."""
-        return len(self._trial(number).system_attrs.get("retry_history", []))
+    def words_of(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The settings of a trial as words, from what was drawn; a trial that was lost early has not drawn all."""
+        if set(params) >= set(self.space.varied):
+            try:
+                return dict(self.space.at(params).as_words())
+            except SettingError:  # they do not fit each other, so the trial has failed
+                pass
+        fixed = {name: word for name, word in self.space.words().items() if name not in self.space.varied}
+        drawn = {name: show(value) for name, value in params.items()}
+        return {**dict.fromkeys(self.space.varied, "none"), **fixed, **drawn}
 
-    def lost(self) -> list[int]:
-        """Numbers of trials that nobody works on any more, though they are said to be running."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if not running:
-            return []
-        now = time.monotonic()
-        storage: Any = self._storage
-        stale = set(storage._get_stale_trial_ids(self._study._study_id)) if self._beats else set()
-
-        def is_lost(trial: FrozenTrial) -> bool:
-            owner = trial.user_attrs.get(PROCESS, "")
-            if not owner:  # claimed by a process that died in that moment, or that is about to sign
-                return now - self._first_seen.setdefault(trial.number, now) > SECONDS_TO_OWN
-            if self._beats:  # machines may share a name: what counts is that nothing was heard
-                return trial._trial_id in stale
-            return not (processes.is_of_this_machine(owner) and processes.is_alive(owner))
-
-        return [trial.number for trial in running if is_lost(trial)]
-
-    @property
-    def _beats(self) -> bool:
-        """Whether processes send heartbeats; a journal is for one machine, where it can be seen who lives."""
-        return not isinstance(self._storage, JournalStorage)
-
-    def repair(self) -> None:
-        """Put in line again the settings of trials that were lost in the moment before they could be."""
-        with self._alone():
-            trials = self.trials()
-            again = {number for trial in trials for number in trial.system_attrs.get("retry_history", [])}
-            for trial in trials:
-                if is_lost(trial) and trial.number not in again:
-                    self._line_up(trial)
+    def num_counted(self) -> int:
+        """How many trials of the total are finished or running."""
+        return sum(counts(trial) for trial in self.trials())
 
     def num_finished(self) -> int:
-        """How many trials of the total are done, whatever came out."""
+        """How many trials of the total are finished: complete, pruned or failed."""
         return sum(counts(trial) for trial in self.trials() if trial.state.is_finished())
 
     def is_finished(self, total: int) -> bool:
         return self.num_finished() >= total
 
-    def is_worked_on_by_others(self) -> bool:
-        me = processes.this_process()
+    def is_run_by_others(self) -> bool:
+        """Whether another process works on a trial."""
+        me = liveness.this_process()
         return any(t.state == TrialState.RUNNING and t.user_attrs.get(PROCESS) != me for t in self.trials())
 
     def best(self) -> list[FrozenTrial]:
-        """The best trial; with two goals those that no other one beats in both. Empty before the first."""
+        """The best trial; with two goals the Pareto front, by number. Empty before a trial is complete."""
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        if not complete:
-            return []
         if len(self.goals) > 1:
             return sorted(self._study.best_trials, key=lambda trial: trial.number)
-        return [max(complete, key=lambda trial: (sign(self.goals[0]) * trial.values[0], -trial.number))]
+        ranked = sorted(complete, key=lambda trial: (-sign(self.goals[0]) * trial.values[0], trial.number))
+        return ranked[:1]
 
     def failures_in_a_row(self) -> int:
-        """How many of the trials that ended last failed of themselves."""
-        ended = [trial for trial in self.trials() if trial.state.is_finished() and not is_lost(trial)]
+        """How many of the trials that ended last have failed."""
+        ended = [trial for trial in self.trials() if trial.state.is_finished() and state_of(trial) != "lost"]
         row = 0
         for trial in sorted(ended, key=lambda trial: trial.datetime_complete or datetime.min, reverse=True):
             if trial.state != TrialState.FAIL:
@@ -259,40 +185,140 @@ class Study:
             row += 1
         return row
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return self.trials()[number]
+    # Writing
 
-    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+    def run_one(self, objective: Objective) -> None:
+        """Run one trial: settings that wait to be retried, or new ones. A `TrialFailed` does not end the study."""
+        with quiet():
+            self._study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+
+    def tell(self, number: int, outcome: Outcome) -> bool:
+        """Tell Optuna how a running trial ended, and have it retried if it is lost. False if others were first."""
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
         try:
-            with _quiet():
-                self._study.tell(number, values, state=state)
-        except (UpdateFinishedTrialError, ValueError) as error:
-            if isinstance(error, ValueError) and not self._trial(number).state.is_finished():
+            self._study.tell(number, outcome.values if state == TrialState.COMPLETE else None, state=state)
+        except (UpdateFinishedTrialError, ValueError):
+            if not self.trials()[number].state.is_finished():
                 raise
             return False
+        if state == TrialState.FAIL:
+            retry(self._study, self.trials()[number])
         return True
+
+    def settle(self) -> list[int]:
+        """See to running trials whose process is gone: tell Optuna how they ended, or have them retried.
+
+        Returns the numbers of those that this process has settled since it was called last.
+        """
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_abandoned(trial) and self.tell(trial.number, outcome_of(trial) or Outcome("lost")):
+                self._settled.append(trial.number)
+        self._has_looked = True
+        with quiet():
+            optuna.storages.fail_stale_trials(self._study)  # on a database; see `retry`, which it calls
+        settled = list(self._settled)
+        self._settled.clear()
+        return settled
+
+    def retry_lost(self) -> None:
+        """Have retried what was lost in the moment before it could be, or with a store that failed."""
+        trials = self.trials()
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            if trial.number not in retried and not self.is_retried_twice(trial):
+                retry(self._study, trial)
+
+    def is_retried_twice(self, trial: FrozenTrial | Trial) -> bool:
+        """Whether an earlier trial retries the same settings, since two processes found them lost at once."""
+        lost = trial.user_attrs.get(RETRY_OF)
+        earlier = self.trials()[: trial.number] if lost is not None else []
+        return any(other.user_attrs.get(RETRY_OF) == lost for other in earlier)
+
+    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial's process is gone, or has said how it ended and not told Optuna.
+
+        On a journal, which is for one machine, it can be seen which processes run. On a database Optuna looks for
+        heartbeats, and marks trials without any as failed: those that have ended must be told of before.
+        """
+        now, has_ended = time.monotonic(), OUTCOME in trial.user_attrs
+        age = now - self._first_seen.setdefault((trial.number, has_ended), now)
+        if isinstance(self._storage, RDBStorage):
+            if has_ended:
+                return not self._has_looked or age > SECONDS_TO_END
+            return RUN_ID not in trial.user_attrs and age > SECONDS_WITHOUT_HEARTBEAT  # killed before the first beat
+        process = trial.user_attrs.get(PROCESS, "")
+        return not liveness.is_alive(process) if process else age > SECONDS_TO_SIGN
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Let the settings of a lost trial wait to be tried again; those of any other trial are left.
+
+    Like Optuna's `RetryHeartbeatStaleTrialCallback`, but without the attributes that name the process that is gone.
+    """
+    if state_of(trial) != "lost":
+        return
+    losses = trial.user_attrs.get(LOSSES, 0) + (OUTCOME not in trial.user_attrs)
+    again = optuna.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={RETRY_OF: trial.number, LOSSES: losses},
+        system_attrs=trial.system_attrs,
+    )
+    study.add_trial(again)
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome | None:
+    """How a trial ended, as its process said; None before it could."""
+    said = trial.user_attrs.get(OUTCOME)
+    return Outcome(said["state"], tuple(said["values"]), said["reason"]) if said else None
+
+
+def set_outcome(trial: Trial, outcome: Outcome) -> None:
+    """Say how a trial ended. Raises `UpdateFinishedTrialError` if others took it for lost before."""
+    trial.set_user_attr(OUTCOME, asdict(outcome))
 
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts towards the total: all but those that wait and those that were lost."""
-    return trial.state != TrialState.WAITING and not is_lost(trial)
+    return state_of(trial) not in ("waiting", "lost")
 
 
-def is_lost(trial: FrozenTrial) -> bool:
-    """Whether it was given up; one that came to an end in the very moment was not."""
-    return trial.state == TrialState.FAIL and LOST in trial.user_attrs
-
-
-def values_of(trial: FrozenTrial) -> list[float]:
-    """What a complete trial came to; empty for others. (Optuna gives a pruned one the last value it reported.)"""
-    return list(trial.values or ()) if trial.state == TrialState.COMPLETE else []
+def values_of(trial: FrozenTrial) -> tuple[float, ...]:
+    """The goals of a complete trial; empty for others. (Optuna gives a pruned one the last value it reported.)"""
+    return tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """`complete`, `pruned`, `failed`, `running`, `waiting`, or `lost` for one that was tried again."""
-    if is_lost(trial):
-        return "lost"
-    return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())
+    """`complete`, `pruned`, `failed`, `running`, `waiting`, or `lost` for one whose settings are retried."""
+    if trial.state != TrialState.FAIL:
+        return trial.state.name.lower()
+    outcome = outcome_of(trial)
+    failed = outcome.state == "failed" if outcome else trial.user_attrs.get(LOSSES, 0) >= MOST_LOSSES
+    return "failed" if failed else "lost"
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Why a trial failed, was pruned or is lost; empty for others."""
+    outcome, state = outcome_of(trial), state_of(trial)
+    if outcome or trial.state != TrialState.FAIL:
+        return outcome.reason if outcome else ""
+    return f"{KILLED}, for the {MOST_LOSSES + 1}th time" if state == "failed" else f"{KILLED}; its settings are retried"
+
+
+def remembered(storage: str, name: str) -> dict[str, str]:
+    """What the study of that name was made with; empty where there is none. Raises `StudyError`."""
+    where = open_storage(storage)
+    try:
+        with quiet():
+            known = optuna.load_study(study_name=name, storage=where).user_attrs.get(FINGERPRINT, {})
+        return dict(known)
+    except KeyError:
+        return {}
+    finally:
+        if isinstance(where, RDBStorage):
+            where.remove_session()
+            where.engine.dispose()
 
 
 def open_study(
@@ -311,31 +337,30 @@ def open_study(
     storage: path of a journal file, or the URL of a database. fingerprint: what a study was made with, as words; it
     must be the same when it is opened again. Raises `StudyError`.
     """
-    where = open_storage(storage)
+    settled: list[int] = []
+
+    def on_lost(study: optuna.Study, trial: FrozenTrial) -> None:
+        settled.append(trial.number)
+        retry(study, trial)
+
+    where = open_storage(storage, on_lost)
     directions = [StudyDirection.MAXIMIZE if MAXIMISED[goal] else StudyDirection.MINIMIZE for goal in goals]
-    with _quiet():
+    with quiet():
         plan: dict[str, Any] = {
             "study_name": name,
             "storage": where,
-            "sampler": make_sampler(sampler, space, seed, len(goals)),
-            "pruner": make_pruner(pruner, space),
+            "sampler": samplers.make_sampler(sampler, space, seed, len(goals)),
+            "pruner": samplers.make_pruner(pruner, space),
         }
         try:
-            found = optuna.create_study(directions=directions, **plan)
-            found.set_metric_names(list(goals))
-            found.set_user_attr(MAKER, processes.this_process())
-            found.set_user_attr("fingerprint", dict(fingerprint))
-            return Study(found, space, goals), True
+            found, made = optuna.create_study(directions=directions, **plan), True
+            found.set_user_attr(MAKER, liveness.this_process())
         except optuna.exceptions.DuplicatedStudyError:
-            found = optuna.load_study(**plan)
-    known = found.user_attrs.get("fingerprint")
-    deadline = time.monotonic() + SECONDS_TO_OWN
-    while known is None and time.monotonic() < deadline:  # its maker is about to say
-        time.sleep(0.2)
-        known = found.user_attrs.get("fingerprint")
-    if known is None:  # its maker died in that moment
-        found.set_metric_names(list(goals))
-        found.set_user_attr("fingerprint", known := dict(fingerprint))
+            found, made = optuna.load_study(**plan), False
+        known = None if made else _fingerprint_of(found)
+        if known is None:  # it was made just now, or by a process that was killed in that moment
+            found.set_metric_names(list(goals))
+            found.set_user_attr(FINGERPRINT, known := dict(fingerprint))
     differing = [key for key in {**known, **fingerprint} if known.get(key) != fingerprint.get(key)]
     if differing:
         others = "; ".join(f"`{key}` was {known.get(key, 'not tried')}" for key in differing[:5])
@@ -343,197 +368,12 @@ def open_study(
             f"`sweep`: {name} in {hide_password(storage)} was made with other settings ({others}); give the same, or "
             "another name."
         )
-    return Study(found, space, goals), False
+    return Study(found, where, space, goals, settled), made
 
 
-def open_storage(storage: str) -> BaseStorage:
-    """Raises `StudyError` where it cannot be opened."""
-    for logger in ("optuna", "alembic"):
-        logging.getLogger(logger).setLevel(logging.WARNING)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    scheme = storage.partition("://")[0].partition("+")[0]
-    if "://" in storage and scheme not in DATABASES:
-        raise StudyError(
-            f"`storage` must be the path of a journal file, or begin with postgresql:// or sqlite:///; got "
-            f"{hide_password(storage)!r}."
-        )
-    try:
-        with _quiet():
-            return JournalStorage(_journal(Path(storage))) if "://" not in storage else _database(storage)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
-        raise StudyError(f"`storage`: {hide_password(storage)} cannot be opened ({reason}).{cure}") from error
-
-
-def _engine(storage: BaseStorage) -> sqlalchemy.Engine:
-    """Of a database; Optuna wraps the storage into one that caches."""
-    inner: Any = getattr(storage, "_backend", storage)
-    engine: sqlalchemy.Engine = inner.engine
-    return engine
-
-
-def hide_password(storage: str) -> str:
-    """A URL without its password."""
-    scheme, separator, rest = storage.rpartition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{place}"
-
-
-def _database(url: str) -> RDBStorage:
-    """Several processes that open a fresh database at once all make its tables; who comes second tries again."""
-    for attempt in range(5):
-        try:
-            return RDBStorage(
-                url,
-                engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=SECONDS_BETWEEN_HEARTBEATS,
-                grace_period=SECONDS_WITHOUT_HEARTBEAT,
-            )
-        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            if attempt == 4:
-                raise
-            time.sleep(0.5 * (attempt + 1))
-    raise AssertionError
-
-
-class _Journal(JournalFileBackend):
-    """Cuts off a last line that a process was killed over, or the next one would be glued to it, and all be lost."""
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
-            _cut_torn_line(file)
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    """Leave `file` at its end, which is that of a whole line."""
-    size = file.seek(0, os.SEEK_END)
-    if not size:
-        return
-    file.seek(size - 1)
-    if file.read(1) == b"\n":
-        return
-    start = max(0, size - 1_000_000)
-    file.seek(start)
-    file.truncate(start + file.read().rfind(b"\n") + 1)
-    file.seek(0, os.SEEK_END)
-
-
-def _journal(path: Path) -> JournalFileBackend:
-    """The journal, ending in a whole line."""
-    path = path.absolute()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}")
-    lock = JournalFileOpenLock(str(path), grace_period=SECONDS_OF_A_LOCK)
-    backend = _Journal(str(path), lock)
-    with get_lock_file(lock), path.open("rb+") as file:
-        _cut_torn_line(file)
-    return backend
-
-
-def make_pruner(name: str, space: Space) -> BasePruner:
-    """What ends trials early. Hyperband's resource is a step of the search or an epoch of the training."""
-    settings: Any = space.trial.resolve(space.fixed)
-    first, last = getattr(settings, "snapshot_every", 1), getattr(settings, "steps", None) or settings.epochs
-    return {
-        "median": lambda: MedianPruner(n_startup_trials=5),
-        "hyperband": lambda: HyperbandPruner(min_resource=min(first, last), max_resource=last),
-        "none": NopPruner,
-    }[name]()
-
-
-def make_sampler(name: str, space: Space, seed: int, num_goals: int) -> BaseSampler:
-    """Raises `StudyError` where its package is missing, or it cannot serve two goals."""
-    samplers = optuna.samplers
-    package = {"gp": "torch", "cmaes": "cmaes"}.get(name)
-    if package and find_spec(package) is None:
-        raise StudyError(f"`sampler`: {name} needs the package {package}; install it: pip install {package}")
-    if name == "cmaes" and num_goals > 1:
-        raise StudyError("`sampler`: cmaes knows one goal, and `goal` names two; take another.")
-    if name == "cmaes" and sum(isinstance(one, Range) for one in space.varied.values()) < 2:
-        raise StudyError("`sampler`: cmaes needs two ranges or more.")
-    make: dict[str, Callable[[int], BaseSampler]] = {
-        "tpe": lambda seed: samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
-        "random": lambda seed: samplers.RandomSampler(seed=seed),
-        "gp": lambda seed: samplers.GPSampler(seed=seed),
-        "cmaes": lambda seed: samplers.CmaEsSampler(seed=seed, independent_sampler=samplers.RandomSampler(seed)),
-    }
-    if name == "qmc":  # One sequence, whose scrambling must stay; what has no order is drawn trial by trial.
-        chance = _SeededByTrial(make["random"], seed)
-        return samplers.QMCSampler(
-            scramble=True, seed=seed, independent_sampler=chance, warn_independent_sampling=False
-        )
-    if name == "grid":  # The seed is the order of the combinations, which must stay too.
-        return _Grid({name: list(one.values) for name, one in space.varied.items() if isinstance(one, Choices)}, seed)
-    whole = {name: _distribution(one) for name, one in sorted(space.varied.items())}
-    return _SeededByTrial(make[name], seed, known=whole if name == "tpe" else None)
-
-
-class _Grid(optuna.samplers.GridSampler):
-    """Does not end `Study.optimize` after the last combination, since there is none: the total ends the sweep."""
-
-    def after_trial(self, *arguments: Any) -> None:
-        return
-
-
-class _SeededByTrial(BaseSampler):
-    """A sampler made anew for each trial, its seed from the sweep's and the trial's number.
-
-    A study that is gone on with so draws what it would have drawn without a break, and workers draw differently.
-    """
-
-    def __init__(
-        self, make: Callable[[int], BaseSampler], seed: int, known: dict[str, BaseDistribution] | None = None
-    ) -> None:
-        """known: the search space, where it need not be worked out from all trials so far, for each trial anew."""
-        self._make, self._seed, self._known = make, seed, known
-        self._sampler, self._number = make(seed), -1
-
-    def _at(self, trial: FrozenTrial) -> BaseSampler:
-        if trial.number != self._number:
-            self._sampler, self._number = self._make(derive_seed(self._seed, "trial", trial.number)), trial.number
-        return self._sampler
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        if self._known is not None:
-            return self._known
-        return self._at(trial).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._at(trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._at(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._at(trial).before_trial(study, trial)
-
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._at(trial).after_trial(study, trial, state, values)
-
-
-def _distribution(dimension: Range | Choices) -> BaseDistribution:
-    if isinstance(dimension, Choices):
-        return CategoricalDistribution(dimension.values)
-    if dimension.whole:
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that what is used here is experimental, or is meant for `Study.optimize`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used")
-        yield
+def _fingerprint_of(study: optuna.Study) -> dict[str, str] | None:
+    """What a study was made with, once the process that made it has said so."""
+    deadline = time.monotonic() + SECONDS_TO_SIGN
+    while (known := study.user_attrs.get(FINGERPRINT)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return known

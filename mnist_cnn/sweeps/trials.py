@@ -1,4 +1,4 @@
-"""One trial of a sweep: settings in; numbers, a curve and a few pictures out. It may be told to stop on the way."""
+"""One trial of a sweep: settings in; numbers, a curve and a few pictures out. It may be ended on the way."""
 
 from __future__ import annotations
 

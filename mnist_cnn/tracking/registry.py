@@ -5,38 +5,34 @@ An alias is one pointer, which is overwritten and never taken away: there is alw
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.judging.promotion import Origin, Version
-from mnist_cnn.tracking import runs
-from mnist_cnn.tracking.runs import LoggedModel, TrackingError
+from mnist_cnn.tracking import models, reading, store
+from mnist_cnn.tracking.models import LoggedModel
+from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
+from mnist_cnn.tracking.store import TrackingError
 
 MODEL_ID_TAG = "model_id"
 DIGEST_TAG = "data_digest"
 ROLLED_BACK_TAG = "rolled_back"
-"""On a version from which a person took the alias `champion`: no gate gives it back."""
+"""On a version from which a person took the alias `champion`: no promotion check gives it back."""
 
-ABOUT = """\
-Handwritten digits: images (n, 28, 28, 1) float32 from 0 (black) to 1 to the probabilities of the ten digits, (n, 10).
-
-`champion` is the version to use; `challenger` the one that was registered last. A version becomes the champion when
-its validation accuracy is not worse than the champion's by more than a margin; each says in its tags what came out.
-"""
+ABOUT_MODEL = Path(__file__).with_name("about_model.md")
+"""What the page of a registered model says."""
 
 
 def holder(name: str, alias: str) -> Version | None:
     """The version that an alias points to."""
-    client = mlflow.MlflowClient()
     try:
-        return _version(client.get_model_version_by_alias(name, alias))
+        return _version(mlflow.MlflowClient().get_model_version_by_alias(name, alias))
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -49,22 +45,21 @@ def versions(name: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
     # A search leaves aliases out.
     aliases = client.get_registered_model(name).aliases if found else {}
-    return sorted((_version(each, aliases) for each in found), key=lambda each: -each.number)
+    return sorted((_version(made, aliases) for made in found), key=lambda version: -version.number)
 
 
-def version(name: str, number: int) -> Version:
+def get_version(name: str, number: int) -> Version:
     """Raises `TrackingError` where there is none of that number."""
-    known = versions(name)
-    for each in known:
-        if each.number == number:
-            return each
-    have = ", ".join(str(each.number) for each in reversed(known)) or "none at all"
-    raise TrackingError(f"`version` must be one that {name} has; got {number}. It has {have}.")
+    known = {version.number: version for version in versions(name)}
+    if number not in known:
+        have = ", ".join(map(str, sorted(known))) or "none at all"
+        raise TrackingError(f"`version` must be one that {name} has; got {number}. It has {have}.")
+    return known[number]
 
 
 def of_model(name: str, model_id: str) -> Version | None:
     """The first version that was made of a logged model."""
-    return next((each for each in reversed(versions(name)) if each.model_id == model_id), None)
+    return next((version for version in reversed(versions(name)) if version.model_id == model_id), None)
 
 
 def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]:
@@ -77,7 +72,7 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
         return found, False
     client = mlflow.MlflowClient()
     try:
-        client.create_registered_model(name, description=ABOUT)
+        client.create_registered_model(name, description=ABOUT_MODEL.read_text())
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -92,22 +87,22 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
     return _version(made), True
 
 
-def describe(one: Version, tags: Mapping[str, str], description: str) -> None:
+def describe(version: Version, tags: Mapping[str, str], description: str) -> None:
     """An empty description leaves that which is there."""
     client = mlflow.MlflowClient()
     for key, value in tags.items():
-        client.set_model_version_tag(one.name, str(one.number), key, value)
+        client.set_model_version_tag(version.name, str(version.number), key, value)
     if description:
-        client.update_model_version(one.name, str(one.number), description)
+        client.update_model_version(version.name, str(version.number), description)
 
 
-def point(one: Version, alias: str) -> None:
+def point(version: Version, alias: str) -> None:
     """Point an alias to a version, whatever it pointed to before."""
     client = mlflow.MlflowClient()
     try:
-        client.set_registered_model_alias(one.name, alias, str(one.number))
+        client.set_registered_model_alias(version.name, alias, str(version.number))
     except MlflowException:  # two at once set an alias that was not there: one has put it in, the other changes it
-        client.set_registered_model_alias(one.name, alias, str(one.number))
+        client.set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def note_rollback(chosen: Version, left: Version | None) -> None:
@@ -125,27 +120,20 @@ def alone() -> Iterator[None]:
 
     The lock is one of `flock` on the database's file, which SQLite does not use; it goes with the process.
     """
-    path = runs.tracking_uri().removeprefix("sqlite:///").partition("?")[0]
-    if not os.path.isfile(path):  # a server's: who decides there looks once more before the alias is set
+    path = Path(store.uri().removeprefix("sqlite:///").partition("?")[0])
+    # Else it is a server's: who decides there looks once more before the alias is set.
+    with store.locked(path) if path.is_file() else nullcontext():
         yield
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def origin(model_id: str) -> Origin:
     """How a logged model was made, from its run and what that logged."""
-    client = mlflow.MlflowClient()
     try:
-        model = client.get_logged_model(model_id)
-        run = client.get_run(model.source_run_id)
+        model = mlflow.get_logged_model(model_id)
+        run = mlflow.get_run(model.source_run_id)
     except MlflowException:
         return Origin()
-    stored = runs.read_json(run.info.run_id, runs.SETTINGS_FILE)
+    stored = reading.read_json(run.info.run_id, SETTINGS_FILE)
     settings = stored.get("settings", {})
     return Origin(
         run_id=run.info.run_id,
@@ -165,21 +153,19 @@ def best_of(experiment: str, metric: str, dataset: str) -> LoggedModel:
 
     Raises `TrackingError` where there is none.
     """
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(experiment)
+    found = mlflow.get_experiment_by_name(experiment)
     if found is None:
-        known = ", ".join(sorted(each.name for each in client.search_experiments()))
+        known = ", ".join(sorted(other.name for other in mlflow.search_experiments()))
         raise TrackingError(f"`experiment` must be the name of one that is there; got {experiment!r}. Known: {known}.")
+    condition = f"tags.{KIND_TAG} = 'train' AND attributes.status = 'FINISHED'"
     trained = [
         run
-        for run in client.search_runs(
-            [found.experiment_id],
-            f"tags.{runs.KIND_TAG} = 'train' AND attributes.status = 'FINISHED'",
-            max_results=50_000,
-        )
-        if run.outputs and run.outputs.model_outputs and run.data.params.get("dataset") == dataset
+        for run in reading.search(condition, [found.experiment_id])
+        # Not by its parameter, which `mlflow run` writes in quotes where it holds a space.
+        if reading.read_json(run.info.run_id, SETTINGS_FILE).get("settings", {}).get("dataset") == dataset
+        and run.outputs.model_outputs
+        and models.all_there(run)
     ]
-    trained = [run for run in trained if runs.has_its_models(run)]
     if not trained:
         raise TrackingError(
             f"`experiment`: {experiment} holds no finished training on {dataset} whose model is there; "
@@ -187,13 +173,11 @@ def best_of(experiment: str, metric: str, dataset: str) -> LoggedModel:
         )
     having = [run for run in trained if math.isfinite(run.data.metrics.get(metric, math.nan))]
     if not having:
-        known = ", ".join(
-            sorted(key for key in trained[0].data.metrics if not key.startswith("test") and "/" not in key)
-        )
-        raise TrackingError(f"`metric`: no training in {experiment} has {metric!r}; they have {known}.")
-    sign = -1 if any(word in metric for word in ("loss", "error", "seconds")) else 1
+        names = sorted(key for key in trained[0].data.metrics if not key.startswith("test") and "/" not in key)
+        raise TrackingError(f"`metric`: no training in {experiment} has {metric!r}; they have {', '.join(names)}.")
+    sign = -1 if any(part in metric for part in ("loss", "error", "seconds")) else 1
     best = max(having, key=lambda run: sign * run.data.metrics[metric])
-    model_id = best.outputs.model_outputs[-1].model_id
+    model_id = models.of_run(best)
     return LoggedModel(model_id, f"models:/{model_id}")
 
 

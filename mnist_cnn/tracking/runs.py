@@ -1,76 +1,58 @@
-"""The only door to MLflow runs, artifacts and logged models.
+"""Runs: opened, logged to in the units of this project, and closed whatever happens.
 
 A run that `tracked_run` opened never stays RUNNING: it ends FINISHED, FAILED (with the reason as a tag), or KILLED
-when a person or the system interrupts it; one that was killed outright is closed when the next run starts.
+when a person or the system interrupts it; the next command that starts marks one that was killed outright.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
-import io
 import json
-import logging
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import numpy as np
+import psutil
 from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
+from mlflow.entities import LoggedModelInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
-from mnist_cnn.runtime import fingerprint, processes
-from mnist_cnn.runtime.processes import RUN_ID_VARIABLE
-from mnist_cnn.settings.command_line import Interrupted, SettingError, Settings
+from mnist_cnn.runtime import hardware, signals
+from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
+from mnist_cnn.settings import Settings
+from mnist_cnn.tracking import heartbeat, store
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, REASON_TAG
+from mnist_cnn.tracking.models import LoggedModel
+from mnist_cnn.tracking.store import TrackingError
 
-if TYPE_CHECKING:  # A run that does not exist is refused before TensorFlow loads.
-    import keras
+try:
+    import git
+except ImportError:  # gitpython says so where there is no git
+    git = None  # type: ignore[assignment]
 
-    from mnist_cnn.judging.judges import Judge, Panel
-    from mnist_cnn.training.loop import TrainingState
-
-PARENT_VARIABLE = "MNIST_CNN_PARENT_RUN"
-"""Set where a command is a step of a larger one: the id of that one's run, below which its own stands."""
+RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+"""By which `mlflow run` tells its command which run to open."""
 
 PARENT_TAG = "mlflow.parentRunId"
-PROCESS_TAG = "process"
-REASON_TAG = "reason"
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "kind"
-RECIPE_TAG = "recipe"
-SHA256_TAG = "sha256"
-ENTRY_POINT_TAG = "mlflow.project.entryPoint"
+FINGERPRINT_TAG = "fingerprint"
+RESUMED_FROM_TAG = "resumed_from"
 SETTINGS_FILE = "settings.json"
-CHECKPOINTS = "checkpoints"
-CHECKPOINTS_KEPT = 2
 SECONDS_BETWEEN_FLUSHES = 2.0
-SECONDS_TO_START = 600.0
-"""A command that `mlflow run` started has opened its run by then, or never will."""
+LONGEST_TAG = 5000
 
-SECONDS_TO_BEGIN = 5.0
-"""`mlflow run` has started its command by then, once it has made the run."""
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
-
+INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")
+"""The form of the names that MLflow invents, such as `capable-wolf-101`."""
 
 SCORES_VIEW = "scores"
 """Name of the runs table with the columns that are worth sorting by: MLflow's UI hides every metric at first."""
@@ -84,41 +66,8 @@ SCORES = {
 }
 """That view, as MLflow's UI keeps one that a person shares: a tag of the experiment, named in the address."""
 
-ABOUT_EXPERIMENT = """\
-A CNN learns MNIST; then its *input* is searched until it sees a digit. **[Show scores as columns]({scores})**
-
-- Each run's page begins with what it is, what came out, and what to look at.
-- Sort by `test_accuracy` (trainings), `recognised_rate` and `diversity` (searches, trials: the share that judges
-  recognise, and how much the images differ).
-- Runs named `story-...` hold everything below them, and a page `report.html` that tells it.
-- The tag `kind` says what a run is: `tags.kind = 'train'` in the search field shows the trainings alone.
-"""
-
-HOW_TO_TRAIN = {
-    "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0",
-    "noise-trained": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0 -P robustness=noise",
-    "robust": "-P preset=readable -P off_manifold=0",
-    "readable": "-P preset=readable",
-}
-
-
-def is_invented(name: str) -> bool:
-    """Whether a run's name is one that MLflow invents, e.g. `capable-wolf-101`."""
-    first, _, rest = name.partition("-")
-    second, _, number = rest.partition("-")
-    return first in _GENERATOR_PREDICATES and second in _GENERATOR_NOUNS and number.isdecimal()
-
-
-class TrackingError(SettingError):
-    """A run, model or store that was asked for cannot be used; the message says which and why."""
-
-
-@dataclass(frozen=True)
-class LoggedModel:
-    """Where a model was logged: its id (`m-...`) and the URI that loads it."""
-
-    model_id: str
-    uri: str
+ABOUT_EXPERIMENT = Path(__file__).with_name("about_experiment.md")
+"""What the experiment's page says; `{scores}` stands for the address of that view."""
 
 
 class TrackedRun:
@@ -127,7 +76,7 @@ class TrackedRun:
     def __init__(self, run: Run) -> None:
         self.run_id: str = run.info.run_id
         self.artifact_uri: str = run.info.artifact_uri
-        self._experiment_id: str = run.info.experiment_id
+        self.experiment_id: str = run.info.experiment_id
         self._client = mlflow.MlflowClient()
         self._buffer: list[Metric] = []
         self._stamps: dict[tuple[str, int], int] = {}
@@ -142,19 +91,20 @@ class TrackedRun:
     def rename(self, name: str) -> None:
         self._client.update_run(self.run_id, name=name)
 
-    def log_settings(self, settings: Settings, extra: Mapping[str, Any]) -> None:
-        """Log every setting as a parameter, but those that `mlflow run` has logged already, and all of it as JSON."""
-        self.log_words(settings.as_words())
-        values = {"settings": dataclasses.asdict(settings), **extra}
-        self._client.log_dict(self.run_id, values, SETTINGS_FILE)
-        words = {**settings.as_words(), **extra.get("space", {})}
-        self.set_tags({RECIPE_TAG: fingerprint.recipe(settings.PROGRAM, words)})
+    def log_settings(self, settings: Settings, extra: Mapping[str, Any], device: str = "") -> None:
+        """Log every setting as a parameter, but those that `mlflow run` has logged already, and all of it as JSON.
 
-    def log_words(self, words: Mapping[str, str]) -> None:
-        """Log words as parameters, but empty ones and those that are there already."""
+        device: that computes, where something is computed; hardware and versions become tags then.
+        """
+        self.log_params(settings.as_words())
+        self._client.log_dict(self.run_id, {"settings": settings.values(), **extra}, SETTINGS_FILE)
+        self.set_tags({FINGERPRINT_TAG: fingerprint(settings), **(hardware.describe(device) if device else {})})
+
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """Log texts as parameters, but empty ones and those that are there already."""
         known = self._client.get_run(self.run_id).data.params
-        params = [Param(name, word) for name, word in words.items() if word != "" and name not in known]
-        self._client.log_batch(self.run_id, params=params)
+        new = [Param(name, text) for name, text in params.items() if text != "" and name not in known]
+        self._client.log_batch(self.run_id, params=new)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -175,7 +125,7 @@ class TrackedRun:
 
         A number that was logged before, now that there is a model to link it to, stays one point.
         """
-        processes.check_signals()
+        signals.check()
         now = int(time.time() * 1000)
         model_id = model.model_id if model else None
         linked = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
@@ -245,118 +195,48 @@ class TrackedRun:
     def log_json(self, values: Mapping[str, Any], path: str) -> None:
         self._client.log_dict(self.run_id, dict(values), path)
 
-    def log_model(self, network: keras.Model, example: NDArray[np.float32], tags: Mapping[str, str]) -> LoggedModel:
-        """Log a Keras model as `model`, with signature, input example and the versions it needs."""
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]))]),
-        )
-        info = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=SimpleNamespace(save_model=_save_keras_model),
-            flavor_name="keras",
-            model=network,
-            signature=signature,
-            input_example=example,
-            # MLflow would load the model once more and show a progress bar; a test of ours does it instead.
-            validate_serving_input=False,
-            # Named, for working them out takes MLflow several seconds and a second process.
-            pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
-            tags=dict(tags),
-        )
-        return LoggedModel(model_id=info.model_id, uri=info.model_uri)
-
-    def log_judge(self, judge: Judge, panel: str, training_digest: str) -> LoggedModel:
-        """Log a judge as a model without a flavour: its .npz, with tags by which `find_panel` finds and verifies it.
-
-        training_digest: of the training images that the panels' halves were taken from.
-        """
-        from mnist_cnn.judging import judges
-
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            judge.save(folder)
-            tags = {
-                **_judge_tags(panel, training_digest),
-                "judge": judge.kind,
-                SHA256_TAG: judges.content_sha256(folder),
-            }
-            model = self._client.create_logged_model(
-                self._experiment_id, f"judge-{panel}-{judge.kind}", self.run_id, tags
-            )
-            self._client.log_model_artifacts(model.model_id, str(folder))
-        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
-        return LoggedModel(model_id=model.model_id, uri=f"models:/{model.model_id}")
-
     def log_used_model(self, model: LoggedModel) -> None:
         """Link a model that this run reads."""
         self._client.log_inputs(self.run_id, models=[LoggedModelInput(model.model_id)])
+        self.set_tags({"model_id": model.model_id})
 
-    def save_checkpoint(self, state: TrainingState) -> None:
-        """Keep `state` with the run; the last two are kept, so that one which was cut short does no harm."""
-        from mnist_cnn.training import checkpoints
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"epoch-{state.epoch:05d}.npz"
-            checkpoints.save(state, path)
-            self._client.log_artifact(self.run_id, str(path), CHECKPOINTS)
-        for old in _checkpoint_paths(self.run_id)[CHECKPOINTS_KEPT:]:
-            get_artifact_repository(self.artifact_uri).delete_artifacts(old)
+_open: list[TrackedRun] = []
+"""The runs that this process has open, the outermost first."""
 
-    def delete_checkpoints(self) -> None:
-        if _checkpoint_paths(self.run_id):
-            get_artifact_repository(self.artifact_uri).delete_artifacts(CHECKPOINTS)
+
+def open_run() -> TrackedRun | None:
+    """The innermost run that this process has open."""
+    return _open[-1] if _open else None
 
 
 @contextmanager
-def tracked_run(
-    kind: str, *, name: str = "", otherwise: str = "", resume: str = "", child: bool = False
-) -> Iterator[TrackedRun]:
-    """Open a run (the one that `mlflow run` made, or a new one, or `resume`), and close it whatever happens.
+def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str = "") -> Iterator[TrackedRun]:
+    """Open a run and close it whatever happens: below the run that is open; else the one that `mlflow run` made.
 
     name: the run's, if its user gave one. otherwise: its name where the user gave none, here or to `mlflow run`.
-    child: open a new one below the run that is open.
+    resume: id of a run to open again in place of a new one.
     An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
     """
-    open_store()
-    made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "")
-    parent = "" if child else os.environ.pop(PARENT_VARIABLE, "")
-    if made_by_mlflow_run:
-        processes.end_with_parent()
-    elif parent:
-        processes.end_with_parent(processes.parent())
-    with interruptible():
+    outermost = not _open
+    if outermost:
+        store.open_store()
+    made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "") if outermost else ""
+    with signals.interruptible(outermost=outermost):
         if resume and made_by_mlflow_run:
-            _put_aside(made_by_mlflow_run, resume)
-        try:
-            known = {PROCESS_TAG: processes.this_process(), KIND_TAG: kind, REASON_TAG: ""}
-            known |= {PARENT_TAG: parent} if parent else {}
-            made = resume or made_by_mlflow_run
-            new_name = None if made else name or otherwise or None
-            run = mlflow.start_run(run_id=made or None, run_name=new_name, nested=child, tags=known)
-        except MlflowException as error:
-            raise TrackingError(f"no run can be opened in {tracking_uri()}: {_first_line(error)}") from error
-        tracked = TrackedRun(run)
-        if not child:
-            processes.tell(run_id=tracked.run_id)
-        if made and name:
-            tracked.rename(name)
-        elif made and otherwise and is_invented(tracked.name):
-            tracked.rename(otherwise)
+            _mark_continuation(made_by_mlflow_run, resume)
+        run = _start(kind, resume or made_by_mlflow_run, name, otherwise)
         status, reason = "FINISHED", ""
+        _open.append(run)
         try:
-            tracked.set_tags(_commit())
-            if not child:
-                _describe_experiment(run.info.experiment_id)
-                close_stale_runs()
-            yield tracked
-            processes.check_signals()
-            tracked.flush()
+            with heartbeat.beating(run.run_id) if outermost else nullcontext():
+                run.set_tags(_commit())
+                if outermost:
+                    _describe_experiment(run.experiment_id)
+                    heartbeat.close_dead_runs()
+                yield run
+                signals.check()
+                run.flush()
         except KeyboardInterrupt as error:
             status, reason = "KILLED", str(error) or "interrupted"
             raise
@@ -364,10 +244,47 @@ def tracked_run(
             status, reason = "FAILED", f"{type(error).__name__}: {error}"
             raise
         finally:
-            with _undisturbed():
-                _close(tracked, status, reason)
-                if status == "KILLED" and tracked.run_id == made_by_mlflow_run:
-                    _when_parent_has_gone(tracked.run_id, "killed")
+            _open.pop()
+            with signals.ignored():
+                _close(run, status, reason)
+
+
+def _start(kind: str, run_id: str, name: str, otherwise: str) -> TrackedRun:
+    tags = {KIND_TAG: kind, REASON_TAG: ""}
+    tags |= {HEARTBEAT_OF_TAG: _open[0].run_id} if _open else {HEARTBEAT_TAG: heartbeat.now()}
+    try:
+        # The experiment is that of the run above: MLflow would take the one that a variable names.
+        experiment = _open[-1].experiment_id if _open and not run_id else None
+        new_name = None if run_id else name or otherwise or None
+        run = TrackedRun(mlflow.start_run(run_id or None, experiment, new_name, nested=bool(_open), tags=tags))
+        if not _open and HEARTBEAT_OF_TAG in mlflow.active_run().data.tags:  # it stood below another run then
+            mlflow.delete_tag(HEARTBEAT_OF_TAG)
+    except MlflowException as error:
+        raise TrackingError(f"no run can be opened in {store.uri()}: {store.first_line(error)}") from error
+    if run_id and name:
+        run.rename(name)
+    elif run_id and otherwise and _is_invented(run.name):
+        run.rename(otherwise)
+    return run
+
+
+def _is_invented(name: str) -> bool:
+    """Whether MLflow invented the name of a run that `mlflow run` made, and no person gave it by `--run-name`."""
+    if not INVENTED_NAME.fullmatch(name):
+        return False
+    with suppress(psutil.Error):
+        return not any("--run-name" in word for process in psutil.Process().parents() for word in process.cmdline())
+    return True
+
+
+def _mark_continuation(run_id: str, continued: str) -> None:
+    """`mlflow run` makes a run for each command; that of one which opens an older run again says so, below it."""
+    client = mlflow.MlflowClient()
+    name = client.get_run(continued).info.run_name
+    note = f"This command continued `{name}`, the run `{continued}` above; everything it did is there."
+    tags = {KIND_TAG: "continuation", PARENT_TAG: continued, NOTE_TAG: note}
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    client.update_run(run_id, status="FINISHED", name=f"continues {name}")
 
 
 def _describe_experiment(experiment_id: str) -> None:
@@ -376,528 +293,54 @@ def _describe_experiment(experiment_id: str) -> None:
     if NOTE_TAG not in client.get_experiment(experiment_id).tags:
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{SCORES_VIEW}", json.dumps(SCORES))
         scores = f"#/experiments/{experiment_id}/runs?viewStateShareKey={SCORES_VIEW}"
-        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.format(scores=scores))
+        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text().format(scores=scores))
 
 
-def _close(tracked: TrackedRun, status: str, reason: str) -> None:
-    """End a run; where the store itself fails (a full disk), say so and leave it to the next start to close it."""
+def _close(run: TrackedRun, status: str, reason: str) -> None:
+    """End a run; where the store itself fails (a full disk), say so and leave it to the next command to mark it."""
     try:
         if reason:
             with suppress(Exception):
-                tracked.flush()
-            tracked.set_tags({REASON_TAG: reason[:5000]})
-            if NOTE_TAG not in mlflow.MlflowClient().get_run(tracked.run_id).data.tags:
-                tracked.describe(f"Ended as **{status}** before its description was written: {reason[:1000]}.")
-        mlflow.end_run("RUNNING" if tracked.is_shared() else status)
+                run.flush()
+            run.set_tags({REASON_TAG: reason[:LONGEST_TAG]})
+            if NOTE_TAG not in mlflow.MlflowClient().get_run(run.run_id).data.tags:
+                run.describe(f"Ended as **{status}** before its description was written: {reason[:1000]}.")
+        mlflow.end_run("RUNNING" if run.is_shared() else status)
     except Exception as error:
         if status == "FINISHED":
             raise
+        reason = store.first_line(error)
         print(
-            f"The run {tracked.run_id} could not be marked {status} ({_first_line(error)}); the next run closes it.",
-            file=sys.stderr,
+            f"The run {run.run_id} could not be marked {status} ({reason}); the next command does it.", file=sys.stderr
         )
 
 
-def resumable(run_id: str, kind: str) -> dict[str, Any]:
-    """What `log_settings` stored for an interrupted run. Raises `TrackingError` where it cannot be gone on with."""
-    quiet_logs()
-    try:
-        run = mlflow.MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        raise TrackingError(
-            f"`resume` must be the id of a run in {mlflow.get_tracking_uri()}; got {run_id!r}. ({_first_line(error)})"
-        ) from error
-    if run.data.tags.get(KIND_TAG) != kind:
-        raise TrackingError(
-            f"`resume` must be the id of a {kind} run; {run_id} is {run.data.tags.get(KIND_TAG, 'none')}."
-        )
-    if run.info.status == "FINISHED":
-        raise TrackingError(f"`resume`: the run {run_id} has finished; there is nothing to go on with.")
-    if run.info.status == "RUNNING" and processes.is_alive(run.data.tags.get(PROCESS_TAG, "")):
-        raise TrackingError(f"`resume`: the run {run_id} is still running (process {run.data.tags[PROCESS_TAG]}).")
-    try:
-        stored: dict[str, Any] = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{SETTINGS_FILE}"))
-    except (MlflowException, OSError, ValueError) as error:
-        raise TrackingError(
-            f"`resume`: the run {run_id} was interrupted before its settings were stored; start a new one."
-        ) from error
-    return stored
-
-
-def run_of_recipe(kind: str, recipe: str) -> Run | None:
-    """The newest finished run of a kind and a recipe, in all experiments, whose models are there still.
-
-    The runs below it have the same recipe, and other kinds.
-    """
-    return next(filter(has_its_models, _runs_of_recipe(kind, recipe, "FINISHED")), None)
-
-
-def has_artifacts(run_id: str, paths: Sequence[str]) -> bool:
-    """Whether all of these files are there."""
-    client = mlflow.MlflowClient()
-    try:
-        for path in paths:
-            found = client.list_artifacts(run_id, path.rpartition("/")[0] or None)
-            if path not in [file.path for file in found]:
-                return False
-    except (MlflowException, OSError):
-        return False
-    return True
-
-
-def has_its_models(run: Run) -> bool:
-    """Whether all models that a run has logged are there, with their files."""
-    return all(is_model_there(model.model_id) for model in (run.outputs.model_outputs if run.outputs else []))
-
-
-def is_model_there(model_id: str) -> bool:
-    """Whether a logged model has not been deleted, and has files."""
-    client = mlflow.MlflowClient()
-    with suppress(MlflowException, OSError):
-        client.get_logged_model(model_id)  # raises for one that was deleted
-        return bool(client.list_logged_model_artifacts(model_id))
-    return False
-
-
-def interrupted_run_of_recipe(recipe: str) -> Run | None:
-    """The newest training of a recipe that was interrupted after its first epoch, and that nobody goes on with."""
-    for run in _runs_of_recipe("train", recipe, "KILLED"):
-        if _checkpoint_paths(run.info.run_id):
-            return run
-    return None
-
-
-def get_run(run_id: str) -> Run:
-    return mlflow.MlflowClient().get_run(run_id)
-
-
-def model_of_run(run_id: str) -> str:
-    """The id of the model that a run logged last. Raises `TrackingError` where it logged none."""
-    run = get_run(run_id)
-    if not run.outputs or not run.outputs.model_outputs:
-        raise TrackingError(f"the run {run_id} has logged no model")
-    return str(run.outputs.model_outputs[-1].model_id)
-
-
-def history(run_id: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Step -> value of each metric."""
-    client = mlflow.MlflowClient()
-    return {name: {point.step: point.value for point in client.get_metric_history(run_id, name)} for name in names}
-
-
-def read_bytes(run_id: str, path: str) -> bytes | None:
-    """An artifact of a run; None where it is not there."""
-    with tempfile.TemporaryDirectory() as folder, suppress(MlflowException, OSError):
-        return Path(
-            mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
-        ).read_bytes()
-    return None
-
-
-def read_arrays(run_id: str, path: str) -> dict[str, NDArray[Any]]:
-    """What `log_arrays` logged; empty where there is nothing."""
-    content = read_bytes(run_id, path)
-    if content is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(content)) as arrays:
-            return dict(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        return {}
-
-
-def read_json(run_id: str, path: str) -> dict[str, Any]:
-    """What `log_json` logged; empty where there is nothing."""
-    content = read_bytes(run_id, path)
-    with suppress(ValueError):
-        return dict(json.loads(content)) if content is not None else {}
-    return {}
-
-
-def runs_below(parent: str) -> dict[str, Run]:
-    """The runs whose parent is that one, by id, the newest first."""
-    client = mlflow.MlflowClient()
-    experiment = client.get_run(parent).info.experiment_id
-    found = client.search_runs([experiment], f"tags.`{PARENT_TAG}` = '{parent}'", max_results=1000)
-    return {run.info.run_id: run for run in found}
-
-
-def _runs_of_recipe(kind: str, recipe: str, status: str) -> list[Run]:
-    client = mlflow.MlflowClient()
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    condition = f"tags.{KIND_TAG} = '{kind}' AND tags.{RECIPE_TAG} = '{recipe}' AND attributes.status = '{status}'"
-    return list(client.search_runs(everywhere, condition, max_results=100))
-
-
-def newest_checkpoint(run_id: str) -> TrainingState | None:
-    """The state after the last epoch that was stored whole, or None before the first."""
-    from mnist_cnn.training import checkpoints
-
-    for path in _checkpoint_paths(run_id):
-        with tempfile.TemporaryDirectory() as folder:
-            local = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
-            try:
-                return checkpoints.load(Path(local))
-            except checkpoints.CheckpointError as error:
-                print(f"{error}; going back one epoch.", file=sys.stderr)
-    return None
-
-
-def close_stale_runs() -> None:
-    """Mark runs of this machine KILLED whose process is gone (kill -9, power cut): none stays RUNNING."""
-    client = mlflow.MlflowClient()
-    active = mlflow.active_run()
-    experiments = [active.info.experiment_id] if active else ["0"]
-    # A database in a file is this machine's, on which a command that is about to open its run can be seen.
-    is_local = tracking_uri().startswith("sqlite:///")
-    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
-        process = run.data.tags.get(PROCESS_TAG, "")
-        if process:
-            gone = not processes.is_alive(process)
-        else:  # `mlflow run` made it, and its command ended before it could say who it is.
-            age = time.time() - run.info.start_time / 1000
-            gone = ENTRY_POINT_TAG in run.data.tags and (
-                age > SECONDS_TO_START
-                or is_local
-                and age > SECONDS_TO_BEGIN
-                and not processes.has_environment(RUN_ID_VARIABLE, run.info.run_id)
-            )
-        if gone:
-            client.set_tag(
-                run.info.run_id, REASON_TAG, "its process ended without a word (killed, or the machine stopped)"
-            )
-            client.set_terminated(run.info.run_id, "KILLED")
-
-
-def mark_interrupted(reason: str) -> None:
-    """Where `mlflow run` has made a run and its command is interrupted before it opened it: say why, and end it."""
-    quiet_logs()
-    client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
-    client.set_tag(run_id, REASON_TAG, reason)
-    client.set_terminated(run_id, "KILLED")
-    _when_parent_has_gone(run_id, "killed")
-
-
-def mark_refused(reason: str) -> None:
-    """Where `mlflow run` has made a run for settings that are refused: say why in its tags, and end it."""
-    quiet_logs()
-    client, run_id = mlflow.MlflowClient(), os.environ[RUN_ID_VARIABLE]
-    client.set_tag(run_id, REASON_TAG, reason[:5000])
-    client.set_terminated(run_id, "FAILED")
-
-
-def _save_keras_model(path: str, validate_serving_input: bool, **arguments: Any) -> None:
-    """`mlflow.keras.save_model`, which fails on an input example unless the folder is there.
-
-    https://github.com/mlflow/mlflow/issues/16183. `validate_serving_input` is read by MLflow before it gets here.
-    """
-    import mlflow.keras
-
-    os.makedirs(path, exist_ok=True)
-    mlflow.keras.save_model(path=path, **arguments)
-
-
-def resolve_model(uri: str, regime: str = "", network: str = "") -> LoggedModel:
-    """A model from a `runs:/` or `models:/` URI, or the newest that was trained if `uri` is empty.
-
-    regime, network: of the newest, where only such a one will do.
-
-    Raises `TrackingError` if there is none.
-    """
-    open_store()
-    store = mlflow.get_tracking_uri()
-    if not uri:
-        of_regime = f" AND tags.regime = '{regime}'" if regime else ""
-        of_network = f" AND tags.network = '{network}'" if network else ""
-        whole = _logged_models(f"tags.{KIND_TAG} = 'train'{of_regime}{of_network}")
-        if not whole and regime:
-            raise TrackingError(
-                f"`{regime.replace('-', '_')}` was not given and {store} holds no such network; "
-                f"run `mlflow run . -e train {HOW_TO_TRAIN[regime]}` first."
-            )
-        if not whole:
-            raise TrackingError(
-                f"`model` was not given and {store} holds no trained one; run `mlflow run . -e train` first."
-            )
-        return LoggedModel(whole[0].model_id, f"models:/{whole[0].model_id}")
-    if RUN_ID.fullmatch(uri):
-        uri = f"runs:/{uri}/model"
-    if not uri.startswith(("runs:/", "models:/")):
-        raise TrackingError(
-            f"`model` must be the id of a run, or of the form runs:/RUN_ID/model, models:/NAME/VERSION, "
-            f"models:/NAME@ALIAS or models:/m-ID; got {uri!r}."
-        )
-    try:
-        info = mlflow.models.get_model_info(uri)
-    except Exception as error:  # MLflow raises a different kind for each form of URI.
-        raise TrackingError(f"`model`: there is no {uri} in {store} ({_first_line(error)}).") from error
-    if "keras" not in info.flavors:
-        raise TrackingError(f"`model`: {uri} is not a Keras model; it has the flavours {', '.join(info.flavors)}.")
-    return LoggedModel(info.model_id, uri)
-
-
-def load_model(model: LoggedModel) -> keras.Model:
-    """The Keras model itself. A download's progress bar is not shown."""
-    import mlflow.keras
-
-    try:
-        return mlflow.keras.load_model(model.uri)
-    except (MlflowException, OSError, ValueError) as error:
-        raise TrackingError(f"`model`: {model.uri} cannot be loaded ({_first_line(error)}).") from error
-
-
-def find_panel(name: str, dataset_digest: str) -> Panel | None:
-    """The newest panel of judges that is complete, of this version and of these training images, or None.
-
-    dataset_digest: of the training images before they were halved. Every judge's content is held against the SHA-256
-    that was noted when it was logged, before anything of it is read. Raises `TrackingError` for one that differs.
-    """
-    from mnist_cnn.judging import judges
-
-    open_store()
-    conditions = [f"tags.{key} = '{value}'" for key, value in _judge_tags(name, dataset_digest).items()]
-    models = _logged_models(" AND ".join(conditions))
-    by_run: dict[str, dict[str, Any]] = {}
-    for model in models:  # Newest first, so are the runs; of a judge that a run logged twice the newer stays.
-        by_run.setdefault(model.source_run_id, {}).setdefault(model.tags["judge"], model)
-    whole = next((found for found in by_run.values() if set(found) == set(judges.KINDS)), None)
-    if whole is None:
-        return None
-    own = {kind: _load_judge(whole[kind], kind) for kind in judges.KINDS}
-    return judges.Panel(name, own, whole[judges.KINDS[0]].source_run_id)
-
-
-def _judge_tags(panel: str, training_digest: str) -> dict[str, str]:
-    from mnist_cnn.judging import judges
-
-    return {KIND_TAG: "judge", "panel": panel, "version": judges.VERSION, "training_digest": training_digest}
-
-
-def _load_judge(model: Any, kind: str) -> Judge:
-    from mnist_cnn.judging import judges
-
-    cure = "Delete this model, or train the panel again: mlflow run . -e judges"
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            # A copy of one's own, so that what is read is what was verified.
-            get_artifact_repository(model.artifact_location).download_artifacts("", temporary)
-            sha256 = judges.content_sha256(Path(temporary))
-            if sha256 != model.tags.get(SHA256_TAG):
-                raise TrackingError(
-                    f"the judge {model.name} (models:/{model.model_id}) is not what was logged: the SHA-256 of its "
-                    f"content is {sha256}, noted was {model.tags.get(SHA256_TAG)}. {cure}"
-                )
-            judge = judges.load(Path(temporary))
-        except (judges.JudgeError, MlflowException, OSError) as error:
-            raise TrackingError(
-                f"the judge {model.name} (models:/{model.model_id}) cannot be read ({_first_line(error)}). {cure}"
-            ) from error
-    if judge.kind != kind:
-        raise TrackingError(
-            f"the judge {model.name} (models:/{model.model_id}) is a {judge.kind}, not a {kind}. {cure}"
-        )
-    return judge
-
-
-def _logged_models(condition: str) -> list[Any]:
-    """Models in all experiments, newest first, without those whose logging was cut short."""
-    models = mlflow.search_logged_models(
-        experiment_ids=[experiment.experiment_id for experiment in mlflow.search_experiments()],
-        filter_string=condition,
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-        output_format="list",
-    )
-    return [model for model in models if model.status == LoggedModelStatus.READY]
-
-
-def has_open_run() -> bool:
-    return mlflow.active_run() is not None
-
-
-def tag_open_run(tags: Mapping[str, str]) -> None:
-    """Tag the run that is open, if one is."""
-    if has_open_run():
-        mlflow.set_tags(dict(tags))
-
-
-def tracking_uri() -> str:
-    return str(mlflow.get_tracking_uri())
-
-
-def store_folder() -> Path:
-    """The folder of the tracking database; the working folder where it is a server's.
-
-    `mlflow run` calls its command in the project's folder, whichever folder, and database, the person is in.
-    """
-    uri = tracking_uri()
-    return Path(uri.removeprefix("sqlite:///")).absolute().parent if uri.startswith("sqlite:///") else Path.cwd()
-
-
-def how_to_look() -> str:
-    """The command that shows the store of this process in a browser, or its address."""
-    uri = tracking_uri()
-    if uri.startswith("http"):
-        return f"open {uri}"
-    default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-    return "mlflow ui" if uri in (default, "sqlite:///mlflow.db") else f"mlflow ui --backend-store-uri {uri}"
-
-
-def signpost(run: TrackedRun, model: LoggedModel | None = None) -> str:
+def mark_ended(status: str, reason: str) -> None:
+    """Where `mlflow run` has made a run and its command ends before it opened it: say why, and end it."""
+    if run_id := os.environ.get(RUN_ID_VARIABLE):
+        store.quiet_logs()
+        client = mlflow.MlflowClient()
+        client.set_tag(run_id, REASON_TAG, reason[:LONGEST_TAG])
+        client.set_terminated(run_id, status)
+
+
+def signpost(run_id: str, model: LoggedModel | None = None) -> str:
     """The last lines of a command: the run, the model where it is about one, and how to look at them."""
     about = f"\nModel    {model.uri}" if model else ""
+    name = mlflow.MlflowClient().get_run(run_id).info.run_name
     return f"""
-Run      {run.name}
-Run id   {run.run_id}{about}
-Look     {how_to_look()}"""
-
-
-def _checkpoint_paths(run_id: str) -> list[str]:
-    """Newest first."""
-    files = mlflow.MlflowClient().list_artifacts(run_id, CHECKPOINTS)
-    return sorted((file.path for file in files), reverse=True)
-
-
-def _put_aside(shell: str, run_id: str) -> None:
-    """`mlflow run` makes a run for each command; going on with another one leaves it empty, so it is deleted."""
-    client = mlflow.MlflowClient()
-    client.set_tag(shell, REASON_TAG, f"empty: its command went on with the run {run_id}")
-    client.update_run(shell, name=f"empty, goes on as {client.get_run(run_id).info.run_name}")
-    _when_parent_has_gone(shell, "delete")
-
-
-_STARTED_BY = os.getppid()
-"""Asked for now: when that process has ended this one is another's child."""
-
-
-def _when_parent_has_gone(run_id: str, action: str) -> None:
-    """Start `mnist_cnn.runtime.aftermath`, which outlives this process by seconds and holds none of its pipes."""
-    subprocess.Popen(
-        [sys.executable, "-m", "mnist_cnn.runtime.aftermath", str(_STARTED_BY), run_id, action],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+Run      {name}
+Run id   {run_id}{about}
+Look     {store.how_to_look()}"""
 
 
 def _commit() -> dict[str, str]:
     """The commit of this code, and whether files differ from it; nothing where it is not in a git checkout."""
-    try:
-        import git  # an ImportError where there is no git
-    except ImportError:
+    if git is None:
         return {}
     try:
-        repository = git.Repo(Path(__file__).parents[2])
+        repository = git.Repo(ROOT)
         changed = str(repository.is_dirty()).lower()
         return {"mlflow.source.git.commit": repository.head.commit.hexsha, "git.uncommitted_changes": changed}
     except (git.exc.GitError, ValueError):
         return {}
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` at the first SIGINT or SIGTERM; further ones are ignored while the run is closed.
-
-    Should the exception be lost, the next number that is logged raises it, or the end of this context.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        processes.note_signal(number)
-        raise Interrupted(number)
-
-    if not mlflow.active_run():
-        processes.forget_signals()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-        processes.check_signals()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def deferring_interrupts() -> Iterator[Callable[[], None]]:
-    """Note the first SIGINT or SIGTERM and raise nothing; the function given raises `Interrupted` if there was one.
-
-    For work between whose steps a database is written, which must not be broken off. A second signal is raised at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    noted: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if noted:
-            raise Interrupted(number)
-        noted.append(number)
-
-    def check() -> None:
-        if noted:
-            raise Interrupted(noted[0])
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold signals back for the moment in which a run is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def open_store() -> None:
-    """Have the tables of a fresh database made by one process at a time: of several at once all but one would fail."""
-    quiet_logs()
-    uri = tracking_uri()
-    if uri in _OPENED or not uri.startswith("sqlite:///"):
-        return
-    folder = store_folder()
-    if folder.is_dir():
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(MlflowException):  # who opens a run next says it better
-                mlflow.MlflowClient().search_experiments(max_results=1)
-        finally:
-            os.close(handle)  # and with it the lock
-    _OPENED.add(uri)
-
-
-_OPENED: set[str] = set()
-
-
-def quiet_logs() -> None:
-    """Warnings and errors only: a fresh database otherwise greets with forty lines of schema migrations."""
-    # A bar for each file, gone before it can be read; who wants it sets the variable.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # With a server two lines at each run's end, also at each trial's; `signpost` says it once.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name in ("alembic", "mlflow.tracking.fluent"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs each error of the database with its traceback, and raises it all the same.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

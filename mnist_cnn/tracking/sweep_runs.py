@@ -1,50 +1,40 @@
-"""The runs of a sweep in MLflow: one for the sweep, one below it for each trial, and how to find them again.
-
-A trial's run says how the trial ended before Optuna is told, so that whatever was killed in between can be told later.
-"""
+"""The runs of a sweep in MLflow: one for the sweep, one below it for each trial, and how to find them again."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.runtime import processes
-from mnist_cnn.settings import OptimizeSettings, sign
-from mnist_cnn.tracking.runs import (
-    KIND_TAG,
-    NOTE_TAG,
-    PROCESS_TAG,
-    REASON_TAG,
-    TrackedRun,
-    TrackingError,
-    read_arrays,
-)
+from mnist_cnn.settings import OptimizeSettings
+from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
+from mnist_cnn.tracking import reading, store
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, REASON_TAG
+from mnist_cnn.tracking.runs import KIND_TAG, LONGEST_TAG, NOTE_TAG, PARENT_TAG, SECONDS_BETWEEN_FLUSHES, TrackedRun
+from mnist_cnn.tracking.store import TrackingError
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
 """Name of the sweep; the trial's number; how it ended; what the goals came to, as JSON."""
 
 GOALS_TAG, OF_TAG = "goals", "sweep_of"
-"""Of a sweep's run: its goals, separated by commas; the entry point whose settings it tries."""
+"""Of a sweep's run: its goals, separated by commas; the command whose settings it tries."""
 
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "lost": "KILLED"}
 IMAGES_FILE = "images.npz"
 
-
 ABOUT_TRIAL = """\
-Trial {number} of the sweep `{sweep}`: its settings are the parameters, its numbers step by step the metrics;
+Trial {number} of the sweep `{sweep}`. Its settings are the parameters, its numbers step by step the metrics;
 the tags `state` and `reason` say how it ended.
 
 **What to look at**: `film_strip.png`, the way of its images, where it has some; the sweep's own run above, whose
@@ -52,108 +42,101 @@ the tags `state` and `reason` say how it ended.
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended, as its run says. state: `complete`, `pruned` or `failed`."""
+class TrialRun:
+    """The run of one trial: a `mnist_cnn.sweeps.worker.TrialLog`."""
 
-    state: str
-    values: list[float]
-    reason: str
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._client = mlflow.MlflowClient()
+        self._buffer: list[Metric] = []
+        self._flushed = time.monotonic()
 
-
-class TrialRun(TrackedRun):
-    """The run of one trial."""
-
-    def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
-        """Log how the trial ended, with the numbers that are still to be sent, and end the run."""
-        tags = {STATE_TAG: state, REASON_TAG: reason[:5000], VALUES_TAG: json.dumps(list(values))}
-        if len(self._buffer) > 1000:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Buffer numbers, and send them every two seconds."""
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        if time.monotonic() - self._flushed > SECONDS_BETWEEN_FLUSHES:
             self.flush()
-        self._client.log_batch(
-            self.run_id, metrics=self._buffer, tags=[RunTag(name, value) for name, value in tags.items()]
-        )
-        self._buffer.clear()
-        self._client.set_terminated(self.run_id, STATUS[state])
 
-    def mark_lost(self, reason: str) -> None:
-        self.set_tags({STATE_TAG: "lost", REASON_TAG: reason[:5000]})
-        self._client.set_terminated(self.run_id, STATUS["lost"])
+    def flush(self) -> None:
+        for start in range(0, len(self._buffer), 1000):
+            self._client.log_batch(self.run_id, metrics=self._buffer[start : start + 1000])
+        self._buffer.clear()
+        self._flushed = time.monotonic()
 
     def log_files(self, files: Mapping[str, bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Log small files and one .npz of arrays in one go."""
+        """Log small files, and one .npz of arrays."""
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 (Path(folder) / name).write_bytes(content)
             np.savez_compressed(Path(folder) / IMAGES_FILE, **arrays)  # type: ignore[arg-type]
             self._client.log_artifacts(self.run_id, folder)
 
-
-def start_trial(parent: str, sweep: str, number: int, words: Mapping[str, str]) -> TrialRun:
-    """A run for a trial below the sweep's. words: its settings, which become the parameters."""
-    client = mlflow.MlflowClient()
-    tags = {
-        "mlflow.parentRunId": parent,
-        "mlflow.user": os.environ.get("USER", "") or "unknown",
-        KIND_TAG: "trial",
-        PROCESS_TAG: processes.this_process(),
-        SWEEP_TAG: sweep,
-        TRIAL_TAG: str(number),
-        STATE_TAG: "running",
-        NOTE_TAG: ABOUT_TRIAL.format(number=number, sweep=sweep),
-    }
-    run = TrialRun(client.create_run(_experiment_of(parent), tags=tags, run_name=f"trial {number}"))
-    client.log_batch(run.run_id, params=[Param(name, word) for name, word in words.items() if word != ""])
-    return run
+    def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
+        """Log how the trial ended, and end the run."""
+        tags = {STATE_TAG: state, REASON_TAG: reason[:LONGEST_TAG], VALUES_TAG: json.dumps(list(values))}
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._client.set_terminated(self.run_id, STATUS[state])
 
 
-@cache
-def _experiment_of(run_id: str) -> str:
-    return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
+class SweepRuns:
+    """The runs of one sweep's trials: a `mnist_cnn.sweeps.worker.SweepLog`."""
+
+    def __init__(self, run_id: str, sweep: str) -> None:
+        """run_id: of the sweep's own run, which is there already."""
+        self._parent, self._sweep = run_id, sweep
+        parent = reading.get_run(run_id)
+        self._experiment: str = parent.info.experiment_id
+        self._outermost = parent.data.tags.get(HEARTBEAT_OF_TAG, run_id)
+
+    def start_trial(self, number: int, settings: Mapping[str, str]) -> TrialRun:
+        """A run for a trial. settings: as words, which become the parameters."""
+        client = mlflow.MlflowClient()
+        tags = {
+            PARENT_TAG: self._parent,
+            HEARTBEAT_OF_TAG: self._outermost,
+            "mlflow.user": os.environ.get("USER", "") or "unknown",
+            KIND_TAG: "trial",
+            SWEEP_TAG: self._sweep,
+            TRIAL_TAG: str(number),
+            STATE_TAG: "running",
+            NOTE_TAG: ABOUT_TRIAL.format(number=number, sweep=self._sweep),
+        }
+        run_id = client.create_run(self._experiment, tags=tags, run_name=f"trial {number}").info.run_id
+        client.log_batch(run_id, params=[Param(name, word) for name, word in settings.items() if word != ""])
+        return TrialRun(run_id)
+
+    def trial_log(self, number: int) -> TrialRun | None:
+        run = _trial_run(self._parent, self._experiment, str(number))
+        return TrialRun(run.info.run_id) if run else None
+
+    def states(self) -> dict[int, str]:
+        """How each trial ended by what its run says; empty where the run has not ended so."""
+        found = {}
+        for number, run in _trial_runs(self._parent, self._experiment).items():
+            state = run.data.tags.get(STATE_TAG, "")
+            found[number] = state if run.info.status == STATUS.get(state) else ""
+        return found
 
 
-def says(run: Run, state: str) -> bool:
-    """Whether the run of a trial says that it ended so."""
-    return bool(run.data.tags.get(STATE_TAG) == state and run.info.status == STATUS[state])
-
-
-def find_trial_run(parent: str, number: int) -> TrialRun | None:
-    runs = _search(f"tags.`mlflow.parentRunId` = '{parent}' AND tags.{TRIAL_TAG} = '{number}'", parent)
-    return TrialRun(runs[0]) if runs else None
-
-
-def outcome(run: TrialRun) -> Outcome | None:
-    """How the trial ended, or None where its process was killed before it could say."""
-    tags = mlflow.MlflowClient().get_run(run.run_id).data.tags
-    if VALUES_TAG not in tags:
-        return None
-    return Outcome(tags[STATE_TAG], json.loads(tags[VALUES_TAG]), tags.get(REASON_TAG, ""))
-
-
-def trial_runs(parent: str) -> dict[int, Run]:
-    """The run of each trial, by number."""
-    runs = _search(f"tags.`mlflow.parentRunId` = '{parent}' AND tags.{KIND_TAG} = 'trial'", parent)
-    return {int(run.data.tags[TRIAL_TAG]): run for run in runs}
+def tag_sweep(run: TrackedRun, name: str, kind: str, goals: Sequence[str]) -> None:
+    """Say of a run that it is a sweep's. kind: the command whose settings are tried."""
+    run.set_tags({SWEEP_TAG: name, OF_TAG: kind, GOALS_TAG: ",".join(goals)})
 
 
 def images_of(run_id: str) -> dict[str, NDArray[Any]]:
     """The arrays that `log_files` logged; empty where there are none."""
-    return read_arrays(run_id, IMAGES_FILE)
+    return reading.read_arrays(run_id, IMAGES_FILE)
 
 
-def sweep_run(name: str) -> Run | None:
-    """The run of the sweep of that name, in all experiments; None where there is none."""
-    runs = _search(f"tags.{KIND_TAG} = 'sweep' AND tags.{SWEEP_TAG} = '{name}'")
-    return runs[0] if runs else None
+def run_id_of(sweep: str) -> str:
+    """Id of the run of the sweep of that name, in all experiments; empty where there is none."""
+    found = reading.search(f"tags.{KIND_TAG} = 'sweep' AND tags.{SWEEP_TAG} = {reading.quoted(sweep)}")
+    return str(found[0].info.run_id) if found else ""
 
 
-def is_there(run_id: str) -> bool:
-    with suppress(MlflowException):
-        return mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
-    return False
-
-
-def brought_back(run_id: str) -> bool:
-    """Whether a run had been deleted, and is there again now."""
+def restore(run_id: str) -> bool:
+    """Restore a run that was deleted. False where there was nothing to restore."""
     client = mlflow.MlflowClient()
     with suppress(MlflowException):
         if client.get_run(run_id).info.lifecycle_stage == "deleted":
@@ -162,140 +145,87 @@ def brought_back(run_id: str) -> bool:
     return False
 
 
-def settings_of_trial(word: str) -> dict[str, Any]:
-    """The settings of a trial of `sweep`, of `SWEEP:NUMBER` or a run's id. Raises `TrackingError`."""
-    sweep, colon, number = word.rpartition(":")
-    client = mlflow.MlflowClient()
+def settings_of_trial(trial: str) -> dict[str, Any]:
+    """The settings of a trial of `sweep`, by SWEEP:NUMBER or the id of its run. Raises `TrackingError`."""
+    sweep, colon, number = trial.rpartition(":")
+    run_id = trial
     if colon:
-        parent = sweep_run(sweep)
-        if parent is None and is_there(sweep):
-            parent = client.get_run(sweep)
-        if parent is None:
-            raise TrackingError(f"`from_trial`: {mlflow.get_tracking_uri()} holds no sweep {sweep!r}.")
-        found = find_trial_run(parent.info.run_id, int(number)) if number.isdecimal() else None
+        parent = run_id_of(sweep) or (sweep if reading.is_there(sweep) else "")
+        if not parent:
+            raise TrackingError(f"`trial`: {store.uri()} holds no sweep {sweep!r}.")
+        found = _trial_run(parent, reading.get_run(parent).info.experiment_id, number) if number.isdecimal() else None
         if found is None:
-            raise TrackingError(f"`from_trial`: the sweep {sweep} has no trial {number!r}.")
-        word = found.run_id
+            raise TrackingError(f"`trial`: the sweep {sweep} has no trial {number!r}.")
+        run_id = found.info.run_id
     try:
-        run = client.get_run(word)
+        run = reading.get_run(run_id)
     except MlflowException as error:
         raise TrackingError(
-            f"`from_trial` must be of the form SWEEP:NUMBER, or a trial's run id; got {word!r}."
+            f"`trial` must be of the form SWEEP:NUMBER, or the id of a trial's run; got {trial!r}."
         ) from error
     if run.data.tags.get(KIND_TAG) != "trial" or "targets" not in run.data.params:
-        raise TrackingError(f"`from_trial`: the run {word} is not a trial of a sweep of input images.")
+        raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep of input images.")
     known = set(OptimizeSettings.names())
-    return OptimizeSettings.parse({name: value for name, value in run.data.params.items() if name in known})
+    words = {name: word for name, word in run.data.params.items() if name in known}
+    settings = OptimizeSettings.from_words(words)
+    return {name: value for name, value in settings.values().items() if name in words}
 
 
-def _search(condition: str, parent: str = "") -> list[Run]:
-    """All runs that fulfil it, newest first; in the experiment of `parent`, or in all."""
-    client = mlflow.MlflowClient()
-    if parent:
-        experiments = [_experiment_of(parent)]
-    else:
-        experiments = [one.experiment_id for one in client.search_experiments()]
-    found: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(experiments, condition, max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+def read_sweep(run_id: str) -> SweepRecord:
+    """What the run of a sweep and those below it say."""
+    return _record(reading.get_run(run_id))
 
 
-@dataclass(frozen=True)
-class TrialRecord:
-    """What the run of a trial says. values: of the goals, empty unless it is complete. settings: as words."""
-
-    number: int
-    run_id: str
-    state: str
-    values: list[float]
-    settings: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class SweepRecord:
-    """What the run of a sweep and those below it say. goals: what it was for. trials: by number."""
-
-    name: str
-    run_id: str
-    kind: str
-    goals: tuple[str, ...]
-    trials: tuple[TrialRecord, ...]
-
-    @property
-    def complete(self) -> list[TrialRecord]:
-        return [trial for trial in self.trials if trial.state == "complete"]
-
-    @property
-    def best(self) -> TrialRecord:
-        """By the first goal, the earliest of equals."""
-        return max(self.complete, key=lambda trial: (sign(self.goals[0]) * trial.values[0], -trial.number))
-
-
-def read_sweeps(words: Sequence[str]) -> list[SweepRecord]:
+def read_sweeps(names: Sequence[str]) -> list[SweepRecord]:
     """Sweeps by name or by their runs' ids; without any, all that have a complete trial, the oldest first.
 
     Raises `TrackingError` for one that is not there, or has no complete trial.
     """
-    if words:
-        found = [(word, sweep_run(word) or _run_of_sweep(word)) for word in words]
-        missing = [word for word, run in found if run is None]
-        if missing:
-            known = ", ".join(run.data.tags.get(SWEEP_TAG, "") for run in _all_sweeps()) or "none"
-            raise TrackingError(
-                f"`sweeps`: {mlflow.get_tracking_uri()} holds no sweep {missing[0]!r}; there are: {known}."
-            )
-        records = [_record(run) for _, run in found if run is not None]
-        empty = [record.name for record in records if not record.complete]
-        if empty:
-            raise TrackingError(f"`sweeps`: {empty[0]} has no trial yet that is complete.")
-        return records
-    records = [record for record in map(_record, reversed(_all_sweeps())) if record.complete]
-    if not records:
-        raise TrackingError(
-            f"`sweeps`: {mlflow.get_tracking_uri()} holds no sweep with a complete trial; run `mlflow run . -e sweep`."
-        )
-    return records
-
-
-def network_name(model_uri: str) -> str:
-    """How a chart calls a network: `smooth, readable (m-1a2b)`."""
-    model_id = model_uri.removeprefix("models:/")
-    with suppress(MlflowException):
-        tags = mlflow.get_logged_model(model_id).tags
-        return f"{tags.get('network', 'network')}, {tags.get('regime', 'of unknown training')} ({model_id[:6]})"
-    return model_uri
+    if not names:
+        records = [_record(run) for run in reversed(_all_sweeps())]
+        complete = [record for record in records if record.complete]
+        if not complete:
+            raise TrackingError(f"`sweeps`: {store.uri()} holds none; run `mlflow run . -e sweep` first.")
+        return complete
+    chosen = []
+    for name in names:
+        run_id = run_id_of(name) or name
+        if not reading.is_there(run_id) or GOALS_TAG not in (run := reading.get_run(run_id)).data.tags:
+            known = ", ".join(run.data.tags[SWEEP_TAG] for run in _all_sweeps()) or "none"
+            raise TrackingError(f"`sweeps`: {store.uri()} holds no sweep {name!r}; there are: {known}.")
+        chosen.append(_record(run))
+    for record in chosen:
+        if not record.complete:
+            raise TrackingError(f"`sweeps`: {record.name} has no complete trial yet.")
+    return chosen
 
 
 def _all_sweeps() -> list[Run]:
     """Newest first, without those that were killed before they could say what they are."""
-    return [run for run in _search(f"tags.{KIND_TAG} = 'sweep'") if GOALS_TAG in run.data.tags]
+    return [run for run in reading.search(f"tags.{KIND_TAG} = 'sweep'") if GOALS_TAG in run.data.tags]
 
 
-def _run_of_sweep(run_id: str) -> Run | None:
-    with suppress(MlflowException):
-        run = mlflow.MlflowClient().get_run(run_id)
-        return run if run.data.tags.get(KIND_TAG) == "sweep" and GOALS_TAG in run.data.tags else None
-    return None
+def _trial_run(parent: str, experiment: str, number: str) -> Run | None:
+    condition = f"tags.`{PARENT_TAG}` = '{parent}' AND tags.{TRIAL_TAG} = '{number}'"
+    found = reading.search(condition, [experiment])
+    return found[0] if found else None
+
+
+def _trial_runs(parent: str, experiment: str) -> dict[int, Run]:
+    found = reading.search(f"tags.`{PARENT_TAG}` = '{parent}' AND tags.{KIND_TAG} = 'trial'", [experiment])
+    return {int(run.data.tags[TRIAL_TAG]): run for run in found}
 
 
 def _record(run: Run) -> SweepRecord:
-    children = trial_runs(run.info.run_id)
-    trials = [
-        TrialRecord(
-            number,
-            child.info.run_id,
-            child.data.tags.get(STATE_TAG, ""),
-            json.loads(child.data.tags.get(VALUES_TAG, "[]")),
-            child.data.params,
-            child.data.metrics,
-        )
-        for number, child in sorted(children.items())
-    ]
+    def trial(number: int, run: Run) -> TrialRecord:
+        tags = run.data.tags
+        values = tuple(json.loads(tags.get(VALUES_TAG, "[]")))
+        return TrialRecord(
+            number, run.info.run_id, tags.get(STATE_TAG, ""), values, run.data.params, run.data.metrics,
+            tags.get(REASON_TAG, ""),
+        )  # fmt: skip
+
     tags = run.data.tags
-    return SweepRecord(tags[SWEEP_TAG], run.info.run_id, tags[OF_TAG], tuple(tags[GOALS_TAG].split(",")), tuple(trials))
+    below = sorted(_trial_runs(run.info.run_id, run.info.experiment_id).items())
+    trials = tuple(trial(number, child) for number, child in below)
+    return SweepRecord(tags[SWEEP_TAG], run.info.run_id, tags[OF_TAG], tuple(tags[GOALS_TAG].split(",")), trials)

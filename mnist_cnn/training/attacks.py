@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.data.intervals import wilson_interval
-from mnist_cnn.models import networks
+from mnist_cnn.models.logits import Logits
 from mnist_cnn.training import evaluation
 
 Losses = Callable[[Any], Any]
@@ -47,7 +47,10 @@ def raise_loss(losses: Losses, images: Any, radii: Any, steps: int, seed: Any) -
     changed = tf.clip_by_value(images + radii * _in_unit_ball(images, seed), 0.0, 1.0)
 
     def step(changed: Any) -> Any:
-        gradients = _gradients(losses, changed)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(changed)
+            raised = losses(changed)
+        gradients = tape.gradient(raised, changed)
         offsets = changed + STEP_SHARE / steps * radii * gradients / _norms(gradients) - images
         offsets *= tf.minimum(1.0, radii / _norms(offsets))
         # Both are within [0, 1] of the ball's centre, so cutting at 0 and 1 only shortens the way.
@@ -88,13 +91,6 @@ def _in_unit_ball(images: Any, seed: Any) -> Any:
     return radii * normals / _norms(normals)
 
 
-def _gradients(losses: Losses, images: Any) -> Any:
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        values = losses(images)
-    return tape.gradient(values, images)
-
-
 def _norms(images: Any) -> Any:
     return tf.maximum(tf.sqrt(tf.reduce_sum(tf.square(images), axis=(1, 2, 3), keepdims=True)), TINY)
 
@@ -115,11 +111,8 @@ class RobustAccuracy:
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """The numbers by the names under which a run holds them."""
-        return {
-            f"{prefix}_robust_accuracy": self.accuracy,
-            f"{prefix}_robust_accuracy_low": self.low,
-            f"{prefix}_robust_accuracy_high": self.high,
-        }
+        name = f"{prefix}_robust_accuracy"
+        return {name: self.accuracy, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 ATTACKED = 1000
@@ -140,7 +133,7 @@ def aim(
     network: keras.Model, images: NDArray[np.float32], targets: NDArray[np.float32], radius: float, steps: int = 40
 ) -> NDArray[np.float32]:
     """Images within `radius` of `images` (n, height, width, channels) to which the network gives more of `targets`."""
-    logits = networks.Logits(network, images.shape[1:])
+    logits = Logits(network, images.shape[1:])
 
     @tf.function(autograph=False, reduce_retracing=True)
     def attack(some: Any, wanted: Any, key: Any) -> Any:
@@ -171,16 +164,11 @@ def robust_hits(
     The attack raises the cross-entropy within an L2 ball of `radius` for `steps` steps; a stronger attack would find
     more, so their share bounds the robust accuracy from above.
     """
-    logits = networks.Logits(network, data.images.shape[1:])
+    logits = Logits(network, data.images.shape[1:])
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *data.images.shape[1:]), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-            tf.TensorSpec((2,), tf.int32),
-        ],
-        autograph=False,
-    )
+    given, whole = tf.TensorSpec((None, *data.images.shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32)
+
+    @tf.function(input_signature=[given, whole, tf.TensorSpec((2,), tf.int32)], autograph=False)
     def hits(images: Any, labels: Any, key: Any) -> Any:
         def losses(changed: Any) -> Any:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits(changed))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.data.intervals import wilson_interval
-from mnist_cnn.models import networks
+from mnist_cnn.models import logits
 
 NUM_CALIBRATION_BINS = 15
 
@@ -47,20 +47,15 @@ class EvaluationResult:
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """The numbers by the names under which a run holds them, e.g. `test_accuracy`; classes without one left out."""
+        names = ("accuracy", "accuracy_low", "accuracy_high", "loss", "calibration_error")
         per_class = {
-            f"{prefix}_{name}/{number}": float(value)
+            f"{name}/{number}": float(value)
             for name, values in (("precision", self.precision), ("recall", self.recall))
             for number, value in enumerate(values)
             if not math.isnan(value)
         }
-        return {
-            f"{prefix}_accuracy": self.accuracy,
-            f"{prefix}_accuracy_low": self.accuracy_low,
-            f"{prefix}_accuracy_high": self.accuracy_high,
-            f"{prefix}_loss": self.loss,
-            f"{prefix}_calibration_error": self.calibration_error,
-            **per_class,
-        }
+        numbers = {name: getattr(self, name) for name in names} | per_class
+        return {f"{prefix}_{name}": value for name, value in numbers.items()}
 
 
 def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> EvaluationResult:
@@ -70,12 +65,8 @@ def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000)
 
 def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
     """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
-
-    parts = [
-        _forward(network, images.shape[1:])(images[i : i + batch_size]).numpy()
-        for i in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(parts)
+    forward = _forward(network, images.shape[1:])
+    return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)])
 
 
 _FORWARDS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
@@ -99,12 +90,10 @@ def _forward(network: keras.Model, shape: tuple[int, ...]) -> Any:
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
     """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,)."""
-    if not np.isfinite(probabilities).all():
-        raise ValueError(
-            f"the network gave {int((~np.isfinite(probabilities)).sum())} probabilities that are not finite"
-        )
+    if bad := int((~np.isfinite(probabilities)).sum()):
+        raise ValueError(f"the network gave {bad} probabilities that are not finite")
     num_images, num_classes = probabilities.shape
-    if not networks.are_probabilities(probabilities):
+    if not logits.are_probabilities(probabilities):
         raise ValueError("the network's outputs are no probabilities: they are not all at least 0 with the sum 1")
     choices = probabilities.argmax(axis=1)
     confusion = np.zeros((num_classes, num_classes), np.int64)

@@ -39,6 +39,9 @@ SECONDS_BETWEEN_REPORTS = 0.5
 RECALIBRATION_IMAGES = 4096
 
 
+Floats = NDArray[np.float32]
+
+
 class TrainingDiverged(ArithmeticError):
     """The loss became NaN or infinite."""
 
@@ -123,7 +126,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return math.ceil(num_images / batch_size)
 
 
-def learning_rates(schedule: str, peak: float, num_steps: int) -> NDArray[np.float32]:
+def learning_rates(schedule: str, peak: float, num_steps: int) -> Floats:
     """The learning rate of each step, (num_steps,).
 
     `constant`: the peak. `one_cycle`: linear rise over the first fifth, then half a cosine down to 0
@@ -163,18 +166,15 @@ def train(
     that gives the state to go on from. Raises `TrainingDiverged` as soon as a loss is NaN or infinite.
     """
     loop = _Loop(network, data.train, settings)
-    history: list[EpochResult] = []
+    history = [] if state is None else list(state.history)
     if state is not None:
         loop.restore(state)
-        history = list(state.history)
     num_steps = steps_per_epoch(len(data.train), settings.batch_size)
     rates = learning_rates(settings.schedule, settings.learning_rate, num_steps * settings.epochs)
     ramps = strengths(settings.ramp, num_steps * settings.epochs)
     for epoch in range(len(history) + 1, settings.epochs + 1):
-        first = (epoch - 1) * num_steps
         start = time.perf_counter()
-        part = slice(first, first + num_steps)
-        losses, accuracies = loop.run_epoch(epoch, first, rates[part], ramps[part], on_steps)
+        losses, accuracies = loop.run_epoch(epoch, rates, ramps, on_steps)
         if epoch == settings.epochs and settings.recalibrate:
             recalibrate(network, data.train, settings)
         seconds = time.perf_counter() - start
@@ -186,7 +186,7 @@ def train(
                 accuracy=float(accuracies.mean()),
                 validation_loss=validation.loss,
                 validation_accuracy=validation.accuracy,
-                learning_rate=float(rates[first + num_steps - 1]),
+                learning_rate=float(rates[epoch * num_steps - 1]),
                 seconds=seconds,
                 images_per_second=num_steps * settings.batch_size / seconds,
             )
@@ -213,14 +213,9 @@ class _Loop:
         network = networks.with_logits(self._network)
         variables = network.trainable_variables
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((settings.batch_size,), tf.int32),
-                tf.TensorSpec((), tf.float32),
-                tf.TensorSpec((), tf.float32),
-                tf.TensorSpec((2,), tf.int32),
-            ]
-        )
+        whole, number = tf.TensorSpec((settings.batch_size,), tf.int32), tf.TensorSpec((), tf.float32)
+
+        @tf.function(input_signature=[whole, number, number, tf.TensorSpec((2,), tf.int32)])
         def step(indices: Any, rate: Any, ramp: Any, seed: Any) -> tuple[Any, Any]:
             batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
             if settings.augmentation > 0:
@@ -245,17 +240,14 @@ class _Loop:
         return step
 
     def run_epoch(
-        self,
-        epoch: int,
-        first: int,
-        rates: NDArray[np.float32],
-        ramps: NDArray[np.float32],
-        on_steps: Callable[[StepResults], None] | None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self, epoch: int, rates: Floats, ramps: Floats, on_steps: Callable[[StepResults], None] | None
+    ) -> tuple[Floats, Floats]:
+        """rates, ramps: of all steps of the training. Gives loss and accuracy of each step of the epoch, (steps,)."""
         order = epoch_order(self._settings.seed, epoch, self._num_images, self._settings.batch_size)
-        stream = derive_seed(self._settings.seed, "augmentation")
+        first, stream = (epoch - 1) * len(order), derive_seed(self._settings.seed, "augmentation")
+        rates, ramps = rates[first:], ramps[first:]
         seeds = np.stack([np.full(len(order), stream), first + np.arange(len(order))], axis=1).astype(np.int32)
-        losses, accuracies = np.empty(len(order), np.float32), np.empty(len(order), np.float32)
+        losses, accuracies = np.empty((2, len(order)), np.float32)
         done, pending, start = 0, [], time.perf_counter()
         for i in range(len(order)):
             pending.append(self._step(order[i], rates[i], ramps[i], seeds[i]))
@@ -266,9 +258,8 @@ class _Loop:
             if not np.isfinite(losses[part]).all():
                 bad = done + int(np.argmin(np.isfinite(losses[part])))
                 raise TrainingDiverged(
-                    f"the loss became {losses[bad]} at step {bad + 1} of {len(order)} in epoch {epoch}, "
-                    f"at a learning rate of {rates[bad]:.3g}; try a lower `learning_rate` than "
-                    f"{self._settings.learning_rate:g}"
+                    f"the loss became {losses[bad]} at step {bad + 1} of {len(order)} in epoch {epoch}, at a learning "
+                    f"rate of {rates[bad]:.3g}; try a lower `learning_rate` than {self._settings.learning_rate:g}"
                 )
             if on_steps is not None:
                 on_steps(StepResults(first + done, losses[part], accuracies[part], rates[part]))
@@ -284,10 +275,8 @@ class _Loop:
         )
 
     def restore(self, state: TrainingState) -> None:
-        for variables, values in (
-            (self._network.variables, state.network),
-            (self._optimizer.variables, state.optimizer),
-        ):
+        pairs = (self._network.variables, state.network), (self._optimizer.variables, state.optimizer)
+        for variables, values in pairs:
             if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
                 raise ValueError(f"the state is not one of a {self._network.name} network")
             for variable, value in zip(variables, values, strict=True):
@@ -305,21 +294,15 @@ def _worst_cases(
     if settings.robustness != "none" and settings.noise > 0:
         every = 1 if settings.robustness == "noise" else EVERY_NOISY
         images = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
+    radius, steps = settings.epsilon * ramp, settings.attack_steps
     if settings.robustness == "l2":
-        cross_entropy = partial(_cross_entropies, network, targets)
-        images = attacks.raise_loss(
-            cross_entropy, images, settings.epsilon * ramp, settings.attack_steps, attacks.fold(seed, 3)
-        )
+        losses = partial(_cross_entropies, network, targets)
+        images = attacks.raise_loss(losses, images, radius, steps, attacks.fold(seed, 3))
     if settings.off_manifold > 0:
         no_digits = attacks.off_manifold(images[::OFF_MANIFOLD_EVERY], attacks.fold(seed, 4))
         doubt = tf.fill((tf.shape(no_digits)[0], targets.shape[-1]), 1 / targets.shape[-1])
-        no_digits = attacks.raise_loss(
-            partial(_confidence, network),
-            no_digits,
-            settings.epsilon * ramp,
-            settings.attack_steps,
-            attacks.fold(seed, 5),
-        )
+        confidence = partial(_confidence, network)
+        no_digits = attacks.raise_loss(confidence, no_digits, radius, steps, attacks.fold(seed, 5))
         share = tf.cast(tf.shape(images)[0] / tf.shape(no_digits)[0], tf.float32)
         weights = tf.concat([weights, tf.fill(tf.shape(no_digits)[:1], settings.off_manifold * share)], axis=0)
         images, targets = tf.concat([images, no_digits], axis=0), tf.concat([targets, doubt], axis=0)

@@ -1,0 +1,94 @@
+"""Figures of the ablation and of its judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, Place, Searched, Table
+from mnist_cnn.judging.judges import Trained
+from mnist_cnn.judging.scorecard import Scorecard
+from mnist_cnn.reporting.figure_style import ACCENT, INK, QUIET, TRAIN, VALIDATION, styled
+from mnist_cnn.reporting.image_sheet import Cell, Row, draw_sheet
+from mnist_cnn.settings import PANELS
+from mnist_cnn.training.evaluation import EvaluationResult
+
+STARTS_IN_FULL = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}
+
+
+def digits(searched: Searched) -> Figure:
+    """Ten images of each class, recognised or not, in the order in which they were searched."""
+    classes = searched.targets.argmax(axis=1)
+    rows = []
+    for number in range(searched.targets.shape[1]):
+        own = np.flatnonzero(classes == number)
+        share = searched.card.recognised[own].mean()
+        rows.append(Row(f"{number}\n{share:.0%}", (Cell(tuple(searched.images[own[:10]])),)))
+    return draw_sheet(rows, f"{STARTS_IN_FULL[searched.start]}: {searched.card.rate:.1%} recognised", 2)
+
+
+def ablation_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Figure:
+    """A row for each network and regularisation: the first image of each class, and the recognised rate."""
+    rows = []
+    for (network, column, own_start), cell in cells.items():
+        if own_start == start:
+            firsts = [np.flatnonzero(cell.targets.argmax(axis=1) == number)[0] for number in range(10)]
+            label = f"{network}\n{column}\n{cell.card.rate:.1%} recognised"
+            rows.append(Row(label, (Cell(tuple(cell.images[firsts])),)))
+    return draw_sheet(rows, f"{STARTS_IN_FULL[start]}: the first search for each digit", 2)
+
+
+@styled
+def ablation_curve(table: Table) -> Figure:
+    """Recognised rate against diversity from pure noise: what was tried (small), and the table's cells (large)."""
+    figure = Figure((7.5, 5))
+    axes = figure.subplots()
+    for (network, columns), colour in zip(table.tried.items(), (QUIET, TRAIN, VALIDATION, ACCENT), strict=False):
+        tried = [choice.card for choices in columns.values() for choice in choices]
+        cells = [cell.card for (name, _, start), cell in table.cells.items() if (name, start) == (network, "noise")]
+        axes.scatter(*_diversity_and_rate(tried), s=14, color=colour, alpha=0.5, linewidths=0)
+        axes.scatter(*_diversity_and_rate(cells), s=60, color=colour, edgecolor=INK, linewidths=0.8, label=network)
+    axes.axvline(ENOUGH_DIVERSITY, color=QUIET, linewidth=0.8, linestyle=":")
+    axes.set(
+        xlabel="Diversity within a class (real digits: 1)",
+        ylabel="Recognised",
+        title="Readable and different: small, tried (panel A); large, in the table (panel B)",
+        xlim=(0, None),
+        ylim=(-0.02, 1.04),
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="center right")
+    axes.grid(False)
+    return figure
+
+
+def _diversity_and_rate(cards: Sequence[Scorecard]) -> tuple[list[float], list[float]]:
+    return [card.metrics()["diversity"] for card in cards], [card.rate for card in cards]
+
+
+@styled
+def judges_accuracies(trained: list[Trained], results: list[EvaluationResult], title: str) -> Figure:
+    """The accuracy of each judge with its 95 % interval, panel beside panel. results: in the order of `trained`."""
+    kinds = list(dict.fromkeys(judge.judge.kind for judge in trained))
+    figure = Figure((8, 0.5 * len(kinds) + 1.2))
+    axes = figure.subplots()
+    for panel, colour, shift in zip(PANELS, (TRAIN, VALIDATION), (-0.12, 0.12), strict=True):
+        own = [
+            (judge.judge.kind, result) for judge, result in zip(trained, results, strict=True) if judge.panel == panel
+        ]
+        if own:
+            accuracies = np.array([result.accuracy for _, result in own])
+            ends = np.array([[result.accuracy_low, result.accuracy_high] for _, result in own]).T
+            places = [kinds.index(kind) + shift for kind, _ in own]
+            lengths = np.abs(ends - accuracies)
+            axes.errorbar(accuracies, places, xerr=lengths, fmt="o", color=colour, label=f"panel {panel}")
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_title(title)
+    axes.grid(False, axis="y")
+    axes.legend()
+    return figure

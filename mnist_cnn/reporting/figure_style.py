@@ -1,0 +1,53 @@
+"""What all figures share: style and colours; and a figure as PNG, SVG or pixels. No pyplot, so no state."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context, rc_params_from_file
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
+DPI = 100
+
+STYLE = rc_params_from_file(Path(__file__).parent / "templates" / "figures.mplstyle", use_default_template=False)
+styled = rc_context(STYLE)
+"""Decorates what draws a figure: the style is in force inside of it, and nowhere else."""
+
+
+def fixed_figure(
+    width: float, height: float, left: float = 0.8, bottom: float = 0.6, top: float = 0.4, right: float = 0.2
+) -> Figure:
+    """An empty figure with fixed margins, in inches: to work them out takes matplotlib as long as the drawing."""
+    with rc_context({"figure.constrained_layout.use": False}):
+        figure = Figure((width, height))
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.18)
+    return figure
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as a PNG on white, cut to what it shows."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", facecolor="white")
+    return buffer.getvalue()
+
+
+@styled
+def as_svg(figure: Figure) -> str:
+    """A figure as an <svg> element for a page. Text and axes take the page's colour; the ground is transparent."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :].replace("#000000", "currentColor").replace(INK, "currentColor")
+
+
+def as_pixels(figure: Figure) -> NDArray[np.uint8]:
+    """(height, width, 3): a figure as a picture."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,63 @@
+"""Templates in, text out. What is put into a template is escaped: as HTML in a page, as Markdown in a description."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from mnist_cnn.reporting import formats, pages
+
+SPECIAL = re.compile(r"[\\`|*\[\]<>]")
+
+
+def render(template: str, **values: Any) -> str:
+    """The template of that path under `templates/`, filled in. Raises `jinja2.UndefinedError` where a value lacks."""
+    environment = MARKDOWN if template.endswith(".md") else HTML  # which escapes nothing in a .txt
+    return environment.get_template(template).render(**values).strip()
+
+
+def markdown(value: Any) -> Markup:
+    """A text as it shall be read in Markdown: on one line, without marks, cells or tags of its own."""
+    if isinstance(value, Markup):
+        return value
+    marks = {"<": "&lt;", ">": "&gt;"}
+    return Markup(SPECIAL.sub(lambda found: marks.get(found[0], f"\\{found[0]}"), " ".join(str(value).split())))
+
+
+def code(value: Any) -> Markup:
+    """A text as a code span, which no backtick in it ends. Not for cells of a table: a `|` would end the cell."""
+    text = " ".join(str(value).split())
+    fence = "`" * (1 + max([0, *map(len, re.findall("`+", text))]))
+    return Markup(f"{fence} {text} {fence}" if "`" in text else f"`{text}`")
+
+
+def line(value: Any) -> Markup:
+    """A text for a fenced block: on one line, otherwise as it is."""
+    return Markup(" ".join(str(value).splitlines()))
+
+
+FILTERS = {
+    "number": formats.number,
+    "percent": formats.percent,
+    "clock": formats.clock,
+    "counted": formats.counted,
+    "interval": formats.interval,
+    "cell": pages.cell,
+    "percent_cell": pages.percent_cell,
+    "png_uri": pages.png_uri,
+    "code": code,
+    "line": line,
+}
+
+HTML = Environment(
+    loader=PackageLoader("mnist_cnn.reporting"),
+    autoescape=select_autoescape(["html", "md"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+HTML.filters |= FILTERS
+MARKDOWN = HTML.overlay(finalize=markdown)

@@ -1,0 +1,89 @@
+"""SIGINT and SIGTERM: raised as `Interrupted`, once, and never while something is half written."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from mnist_cnn.settings.errors import Interrupted
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+_received: list[int] = []
+
+
+def check() -> None:
+    """Raise `Interrupted` if a signal was received, unless that is what is being handled.
+
+    An exception that a handler raises may be lost: Python drops what is raised within a destructor.
+    """
+    if _received and not isinstance(sys.exception(), KeyboardInterrupt):
+        raise Interrupted(_received[0])
+
+
+@contextmanager
+def interruptible(*, outermost: bool = True) -> Iterator[None]:
+    """Raise `Interrupted` at the first signal; further ones are ignored while the work is closed.
+
+    Should the exception be lost, the next `check` raises it, or the end of this context. outermost: signals that
+    an earlier piece of work received are forgotten.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in NUMBERS:
+            signal.signal(other, signal.SIG_IGN)
+        _received.append(number)
+        raise Interrupted(number)
+
+    if outermost:
+        _received.clear()
+    with _handled_by(interrupt):
+        yield
+        check()
+
+
+@contextmanager
+def deferring() -> Iterator[Callable[[], None]]:
+    """Note the first signal and raise nothing; the function given raises `Interrupted` if there was one.
+
+    For work between whose steps a database is written, which must not be broken off. A second signal is raised at once.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted:
+            raise Interrupted(number)
+        noted.append(number)
+
+    def raise_noted() -> None:
+        if noted:
+            raise Interrupted(noted[0])
+
+    with _handled_by(note):
+        yield raise_noted
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Hold signals back for the moment in which a run is closed."""
+    with _handled_by(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Handler) -> Iterator[None]:
+    """In the main thread, which alone receives signals; elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in NUMBERS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -1,0 +1,108 @@
+"""What earlier runs hold: metrics, artifacts, and which run was made of the same as one that is asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from mnist_cnn.tracking import models, store
+from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
+
+
+def get_run(run_id: str) -> Run:
+    return mlflow.MlflowClient().get_run(run_id)
+
+
+def is_there(run_id: str) -> bool:
+    """Whether a run exists and has not been deleted."""
+    with suppress(MlflowException):
+        return get_run(run_id).info.lifecycle_stage == "active"
+    return False
+
+
+def search(condition: str, experiment_ids: Sequence[str] = ()) -> list[Run]:
+    """All runs that fulfil a condition in MLflow's words, newest first; in some experiments, or in all."""
+    places = list(experiment_ids)
+    return mlflow.search_runs(places, condition, output_format="list", search_all_experiments=not places)
+
+
+def runs_below(parent: str) -> dict[str, Run]:
+    """The runs whose parent is that one, by id, the newest first."""
+    found = search(f"tags.`{PARENT_TAG}` = '{parent}'", [get_run(parent).info.experiment_id])
+    return {run.info.run_id: run for run in found}
+
+
+def runs_of_fingerprint(kind: str, fingerprint: str) -> list[Run]:
+    """Runs of a kind and a fingerprint, in all experiments, newest first."""
+    return search(f"tags.{KIND_TAG} = '{kind}' AND tags.{FINGERPRINT_TAG} = '{fingerprint}'")
+
+
+def finished_run(kind: str, fingerprint: str, files: Sequence[str] = ()) -> Run | None:
+    """The newest finished run of a kind and a fingerprint whose models, and these files, are there still."""
+    for run in runs_of_fingerprint(kind, fingerprint):
+        if run.info.status == "FINISHED" and models.all_there(run) and has_artifacts(run.info.run_id, files):
+            return run
+    return None
+
+
+def has_artifacts(run_id: str, paths: Sequence[str]) -> bool:
+    """Whether all of these files are there."""
+    client = mlflow.MlflowClient()
+    with suppress(MlflowException, OSError):
+        folders = {path.rpartition("/")[0] for path in paths}
+        there = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}
+        return there.issuperset(paths)
+    return False
+
+
+def history(run_id: str, names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Step -> value of each metric."""
+    client = mlflow.MlflowClient()
+    return {name: {point.step: point.value for point in client.get_metric_history(run_id, name)} for name in names}
+
+
+def read_bytes(run_id: str, path: str) -> bytes | None:
+    """An artifact of a run; None where it is not there."""
+    with tempfile.TemporaryDirectory() as folder, suppress(MlflowException, OSError):
+        local = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder)
+        return Path(local).read_bytes()
+    return None
+
+
+def read_arrays(run_id: str, path: str) -> dict[str, NDArray[Any]]:
+    """What `log_arrays` logged; empty where there is nothing, or nothing that can be read."""
+    content = read_bytes(run_id, path)
+    with suppress(ValueError, EOFError, zipfile.BadZipFile):
+        if content is not None:
+            with np.load(io.BytesIO(content)) as arrays:
+                return dict(arrays)
+    return {}
+
+
+def read_json(run_id: str, path: str) -> dict[str, Any]:
+    """What `log_json` logged; empty where there is nothing, or nothing that can be read."""
+    content = read_bytes(run_id, path)
+    with suppress(ValueError):
+        return dict(json.loads(content or b"{}"))
+    return {}
+
+
+def quoted(text: str) -> str:
+    """A text as MLflow's search conditions take it, in quotes that it does not hold."""
+    if "'" not in text:
+        return f"'{text}'"
+    if '"' not in text:
+        return f'"{text}"'
+    raise store.TrackingError(f"{text!r} holds both kinds of quotes, which MLflow cannot search for; use one kind.")

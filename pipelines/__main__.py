@@ -1,0 +1,91 @@
+"""python -m pipelines COMMAND [--setting value ...]: parse the settings, then import the command and call it.
+
+Exit status: 0 done, 1 failed, 2 refused, 130 or 143 interrupted. A user's mistake is one line and no traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from mnist_cnn.settings import ENTRY_POINTS, Settings
+from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped, is_of_a_store
+
+OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
+"""Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Call a command as a shell does, and leave by its exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        return
+    command = argv[0]
+    try:
+        call(command, argv[1:])
+    except SettingError as error:
+        _leave(2, f"{command}: {error}", "FAILED", str(error))
+    except KeyboardInterrupt as error:
+        reason = str(error) or "interrupted"
+        _leave(getattr(error, "exit_status", 130), f"\n{command}: {reason}.", "KILLED", reason)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        _leave(1, f"\n{command}: {type(error).__name__}: {reason}.", "FAILED", reason)
+
+
+def call(command: str, words: Sequence[str]) -> None:
+    """Parse a command line, refuse what cannot work, and call the command. Raises `SettingError`."""
+    name = OTHER_NAMES.get(command, command)
+    if name not in ENTRY_POINTS:
+        close = difflib.get_close_matches(name, ENTRY_POINTS, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."
+        raise SettingError(f"there is no command {command!r}. {hint}")
+    settings = ENTRY_POINTS[name].from_command_line(words)
+    _refuse_data(settings)
+    importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
+    importlib.import_module(f"pipelines.{name}").main(settings)
+
+
+def overview() -> str:
+    """What `python -m pipelines` prints: a line for each command."""
+    lines = [f"  {name:<16}{(settings.__doc__ or '').splitlines()[0]}" for name, settings in ENTRY_POINTS.items()]
+    return "usage: python -m pipelines COMMAND [--setting value ...]\n       python -m pipelines COMMAND --help\n\n" + (
+        "\n".join(lines)
+    )
+
+
+def _refuse_data(settings: Settings) -> None:
+    """Refuse a data set that cannot be used before TensorFlow loads; what was read is kept for the command."""
+    word = settings.as_words().get("dataset", "")
+    if word:
+        importlib.import_module("mnist_cnn.data.dataset").load_train(word)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether it is the world's fault (disk, network, tracking store, numbers) and not this program's."""
+    return isinstance(error, ArithmeticError | OSError | WorkStopped) or is_of_a_store(error)
+
+
+def _leave(exit_status: int, line: str, run_status: str, reason: str) -> NoReturn:
+    """Say why, also in the run that `mlflow run` made for a command that did not come to open it."""
+    print(line, file=sys.stderr)
+    if "MLFLOW_RUN_ID" in os.environ:
+        importlib.import_module("mnist_cnn.tracking.runs").mark_ended(run_status, reason)
+    raise SystemExit(exit_status) from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""`python -m pipelines`: what a shell sees of a command that is refused, fails or is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import pipelines.__main__ as dispatcher
+from mnist_cnn.settings import ENTRY_POINTS
+from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped
+
+
+@pytest.fixture(autouse=True)
+def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command takes over SIGTERM; the tests' own process keeps its handler."""
+    monkeypatch.setattr(dispatcher.signal, "signal", lambda *arguments: None)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def call(command: str, words: list[str]) -> None:
+        raise error
+
+    return call
+
+
+def test_without_a_command_all_of_them_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    dispatcher.main([])
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in ENTRY_POINTS) and "python -m pipelines COMMAND" in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], "trian: there is no command 'trian'. Did you mean train?\n"),
+        (["train", "--epochs", "0"], "train: `epochs` must be a whole number from 1 to 10,000; got '0'.\n"),
+        (["train", "--epoch", "1"], "train: `epoch` is not a setting of `train`; got '1'. Did you mean `epochs`?\n"),
+        (["resume"], "resume: `run` must be given: "),
+        (["train", "--dataset", "nowhere.npz"], "train: `dataset` must be `mnist`, `mnist:N` or the path of an .npz"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main(argv)
+    printed = capsys.readouterr()
+    assert end.value.code == 2 and printed.out == ""
+    assert printed.err.startswith(message) and printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "\ntrain: interrupted.\n"),
+        (Interrupted(2), 130, "\ntrain: interrupted by SIGINT.\n"),
+        (Interrupted(15), 143, "\ntrain: interrupted by SIGTERM.\n"),
+        (OSError(28, "No space left on device"), 1, "\ntrain: OSError: [Errno 28] No space left on device.\n"),
+        (WorkStopped("ten trials failed\nand more"), 1, "\ntrain: WorkStopped: ten trials failed.\n"),
+        (SettingError("`model`: there is none"), 2, "train: `model`: there is none\n"),
+    ],
+)
+def test_an_end_before_its_time_has_its_status_and_its_reason(
+    error: BaseException, status: int, message: str, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "call", raising(error))
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main(["train"])
+    assert end.value.code == status and capsys.readouterr().err == message
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "call", raising(KeyError("a typing error")))
+    with pytest.raises(KeyError):
+        dispatcher.main(["train"])
+
+
+@pytest.mark.parametrize(("error", "status"), [(SettingError("no"), "FAILED"), (Interrupted(15), "KILLED")])
+def test_the_run_that_mlflow_run_made_is_ended_with_the_reason(
+    error: BaseException, status: str, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = client.create_run("0")
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    monkeypatch.setattr(dispatcher, "call", raising(error))
+    with pytest.raises(SystemExit):
+        dispatcher.main(["train"])
+    ended = client.get_run(made.info.run_id)
+    assert (ended.info.status, ended.data.tags["reason"]) == (status, str(error))
+
+
+def test_the_earlier_name_of_the_ablation_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main(["answer", "--help"])
+    assert end.value.code == 0 and "mlflow run . -e ablation" in capsys.readouterr().out
