@@ -44,7 +44,9 @@ TREE = Path(__file__).resolve().parent.parent
 BASE = "f12904b"
 """The last commit before the rebuild. The newest release takes its place when there is one."""
 
-EXPECTED_DIFFERENCES: dict[str, str] = {}
+EXPECTED_DIFFERENCES: dict[str, str] = {
+    "sweep_two_goals/sweep 0/best_recognised*": "two goals have a Pareto front and no best trial",
+}
 """The reason (a mended fault) by `COMMAND/RUN/NAME`, as a difference's line begins; `*` stands for anything."""
 
 CLOCKED = re.compile(r"seconds|images_per_second|^step/")

@@ -82,7 +82,7 @@ def run(settings: RegisterSettings) -> RegisterResult:
         trained_by = origin.run_id or "unknown"
         print(f"Registering {model.uri} as {settings.name} (trained by the run {trained_by}).", flush=True)
         candidate = _Candidate(model, origin, models.load(model), images)
-        with registry.alone():
+        with store.alone():
             decision, version, is_new = _register(settings, candidate)
         made = None if version is None else (version, is_new)
         print(descriptions.registration_lines(settings, decision, made), flush=True)

@@ -31,7 +31,7 @@ def run(settings: RollbackSettings) -> RollbackResult:
             f"`version`: the files of {version.uri} are not there ({version.source}); give one that can be loaded."
         )
     name = f"{settings.alias}-is-version-{settings.version}"
-    with runs.tracked_run("rollback", name=settings.run_name, otherwise=name) as run, registry.alone():
+    with runs.tracked_run("rollback", name=settings.run_name, otherwise=name) as run, store.alone():
         run.log_settings(settings, {"model_id": version.model_id})
         before = registry.holder(settings.name, settings.alias)
         if not settings.dry_run:

@@ -14,7 +14,7 @@ from mnist_cnn.reporting.progress import TrainingProgress
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import TrainSettings
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.tracking import reading, runs, trainings
+from mnist_cnn.tracking import heartbeat, reading, runs, trainings
 from mnist_cnn.tracking.models import LoggedModel, log_network
 from mnist_cnn.training import attacks, evaluation, loop
 from mnist_cnn.training.attacks import RobustAccuracy
@@ -91,6 +91,7 @@ def _resume(run: runs.TrackedRun, resumed_from: str, num_steps: int) -> Training
 
     num_steps: of an epoch.
     """
+    heartbeat.take_over(resumed_from, run.run_id)
     state = trainings.newest_checkpoint(resumed_from)
     run.set_tags({runs.RESUMED_FROM_TAG: resumed_from})
     if state is None:

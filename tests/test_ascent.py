@@ -256,9 +256,9 @@ def test_the_budget_decides_how_many_images_share_a_batch() -> None:
 PEAK = """
 import resource, sys
 import numpy as np
-from mnist_cnn import hardware
+from mnist_cnn.runtime import hardware
 hardware.start_tensorflow()
-from mnist_cnn import networks
+from mnist_cnn.models import networks
 from mnist_cnn.input_optimization.ascent import ascend
 from mnist_cnn.settings import AscentSettings
 starts = np.random.default_rng(0).random((int(sys.argv[1]), 28, 28, 1), np.float32)

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -230,6 +231,7 @@ def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path,
     with pytest.raises(SettingError, match="copy.npz has changed since"):
         call("resume", ["--run", run.info.run_id])
     client.update_run(run.info.run_id, status="RUNNING")
+    monkeypatch.setattr(heartbeat, "SECONDS_OF_A_LOOK", 5.0)
     beats = iter(range(10))
     monkeypatch.setattr(heartbeat.time, "sleep", lambda _: client.set_tag(
         run.info.run_id, "heartbeat", f"{time.time() + next(beats):.0f}"))  # fmt: skip
@@ -248,12 +250,16 @@ def test_a_loss_that_is_not_a_number_fails_the_run_with_the_reason(client, small
 
 
 def test_the_next_command_closes_runs_that_nobody_was_heard_of(client, small_dataset: Path) -> None:
-    """Whatever host they ran on: one that is silent has ended, one that beats goes on, others' runs are left alone."""
+    """Whatever host they ran on: one that is silent has ended, one that beats goes on, others' runs are left alone.
+
+    A clock may be set by half a minute between a heartbeat and the look at it.
+    """
     now, long_ago = time.time(), time.time() - 600
     other = client.create_experiment("another experiment")
     dead = client.create_run(other, tags={"heartbeat": f"{long_ago:.0f}", "kind": "train"})
     below = client.create_run(other, tags={"heartbeat_of": dead.info.run_id, "kind": "experiment"})
-    alive = client.create_run("0", tags={"heartbeat": f"{now:.0f}", "kind": "train"})
+    alive = client.create_run("0", tags={"heartbeat": f"{now - 12 - 30:.0f}", "kind": "train"})
+    ahead = client.create_run("0", tags={"heartbeat": f"{now + 30:.0f}", "kind": "train"})
     below_alive = client.create_run("0", tags={"heartbeat_of": alive.info.run_id, "kind": "trial"})
     foreign = client.create_run("0")
     project = {"mlflow.project.entryPoint": "sweep"}
@@ -263,7 +269,8 @@ def test_the_next_command_closes_runs_that_nobody_was_heard_of(client, small_dat
     for run in (dead, below, never_opened):
         closed = client.get_run(run.info.run_id)
         assert closed.info.status == "KILLED" and "ended without a word" in closed.data.tags["reason"]
-    for run in (alive, below_alive, foreign, on_its_way):
+        assert closed.data.tags["mlflow.note.content"].startswith("Killed: it ended without a word")
+    for run in (alive, ahead, below_alive, foreign, on_its_way):
         assert client.get_run(run.info.run_id).info.status == "RUNNING"
         client.set_terminated(run.info.run_id)
 
@@ -280,6 +287,62 @@ def test_a_run_beats_while_it_is_open_and_stays_open_though_somebody_took_it_for
             tags = client.get_run(child.run_id).data.tags
             assert tags["heartbeat_of"] == tags["mlflow.parentRunId"] == run.run_id and "heartbeat" not in tags
     assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_run_that_another_resumed_stops_and_is_resumed_once_at_a_time(client, monkeypatch) -> None:
+    monkeypatch.setattr(heartbeat, "SECONDS_BETWEEN_BEATS", 0.05)
+    heir = client.create_run("0", tags={"heartbeat": heartbeat.now()}).info.run_id
+    with (
+        pytest.raises(KeyboardInterrupt, match=f"the run {heir} has resumed this one"),
+        runs.tracked_run("train") as run,
+    ):
+        heartbeat.take_over(run.run_id, heir)
+        time.sleep(20)
+    stopped = client.get_run(run.run_id)
+    assert stopped.info.status == "KILLED" and heir in stopped.data.tags["reason"]
+    with pytest.raises(SettingError, match=f"the run {heir} is resuming it"):
+        heartbeat.take_over(run.run_id, "another")
+    client.set_terminated(heir, "KILLED")
+    second = client.create_run("0", tags={"heartbeat": heartbeat.now()}).info.run_id
+    heartbeat.take_over(run.run_id, second)
+    assert heartbeat.resumed_by(client.get_run(run.run_id)) == second
+    client.set_terminated(second)
+    with pytest.raises(SettingError, match=f"the run {second} has resumed it and finished"):
+        heartbeat.take_over(run.run_id, "another")
+
+
+def test_of_many_that_resume_a_run_at_once_the_store_lets_one_in(client) -> None:
+    dead = client.create_run("0").info.run_id
+    heirs = [client.create_run("0", tags={"heartbeat": heartbeat.now()}).info.run_id for _ in range(8)]
+    refused: list[str] = []
+
+    def resume(heir: str) -> None:
+        try:
+            heartbeat.take_over(dead, heir)
+        except SettingError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=resume, args=(heir,)) for heir in heirs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for run_id in (dead, *heirs):
+        client.set_terminated(run_id)
+    assert len(refused) == 7 and list(client.get_run(dead).data.params) == ["resumed_by.1"]
+
+
+def test_a_run_whose_end_cannot_be_worked_out_is_not_finished(client, monkeypatch) -> None:
+    """MLflow ends whatever run is open at exit, as FINISHED."""
+
+    def fails() -> bool:
+        raise OSError("the database is gone")
+
+    with pytest.raises(ArithmeticError), runs.tracked_run("train") as run:
+        run.is_shared = fails
+        monkeypatch.setattr(heartbeat, "mark_ended", lambda *_: fails())
+        raise ArithmeticError("what was wrong at first")
+    assert client.get_run(run.run_id).info.status == "FAILED" and mlflow.active_run() is None
 
 
 def test_what_mlflow_run_logged_is_left_as_it_is(client, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

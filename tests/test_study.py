@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,14 +15,13 @@ import pytest
 from conftest import PROJECT
 from optuna.trial import TrialState
 
-from mnist_cnn.runtime import liveness
 from mnist_cnn.settings import AscentSettings, TrainSettings, search_space
 from mnist_cnn.sweeps import samplers, storage, study
 from mnist_cnn.sweeps.study import Outcome, Study
 
 RANGES = {"l2_weight": "1e-5..1e-1:log", "shift": "0..2"}
 GRID = {"l2_weight": "0.1,0.2,0.3", "shift": "0,1"}
-DEAD = f"{socket.gethostname()} 999999999 1"
+DEAD = "f" * 32
 
 
 class Killed(BaseException):
@@ -46,7 +44,7 @@ def work(sweep: Study, total: int, failing: tuple[int, ...] = ()) -> list[dict]:
     done = []
 
     def objective(trial: optuna.Trial) -> list[float]:
-        trial.set_user_attr(study.PROCESS, liveness.this_process())
+        trial.set_user_attr(study.PROCESS, sweep.processes.this)
         values = samplers.suggest(trial, sweep.space)
         if trial.number in failing:
             study.set_outcome(trial, Outcome("failed", reason="NaN"))
@@ -168,11 +166,33 @@ def test_a_trial_that_no_process_signed_is_lost_after_a_while(tmp_path: Path, mo
 
 def test_a_trial_of_a_living_process_is_left_to_it(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
-    start_and_die(sweep, process=liveness.this_process())
+    start_and_die(sweep, process=sweep.processes.this)
     assert opened(tmp_path / "a").settle() == [] and states(sweep) == ["running"]
 
 
-def test_on_a_journal_a_process_of_another_machine_is_gone(tmp_path: Path) -> None:
+HOLDER = """
+import sys
+from mnist_cnn.sweeps.storage import Processes
+print(Processes(sys.argv[1]).this, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("unshare", [(), ("unshare", "--pid", "--uts", "--fork", "--mount-proc")])
+def test_on_a_journal_a_process_lives_as_long_as_it_holds_its_lock(tmp_path: Path, unshare: tuple[str, ...]) -> None:
+    """In the same container or another, whatever its host name, process ids and clock say."""
+    if unshare and subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a namespace")
+    words = [*unshare, sys.executable, "-c", HOLDER, str(tmp_path / "a")]
+    sweep = opened(tmp_path / "a")
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        start_and_die(sweep, process=process.stdout.readline().strip())
+        assert opened(tmp_path / "a").settle() == [] and states(sweep) == ["running"]
+        process.stdin.close()
+    assert opened(tmp_path / "a").settle() == [0]
+
+
+def test_a_process_that_never_signed_here_is_gone(tmp_path: Path) -> None:
     start_and_die(opened(tmp_path / "a"), process="another-machine 7 1700000000")
     assert opened(tmp_path / "a").settle() == [0]
 
@@ -320,7 +340,6 @@ def test_hyperband_begins_at_the_first_snapshot_or_epoch(monkeypatch) -> None:
 
 WORKER = """
 import sys, time
-from mnist_cnn.runtime import liveness
 from mnist_cnn.settings import AscentSettings, search_space
 from mnist_cnn.sweeps import samplers, study
 
@@ -330,7 +349,7 @@ plan = {"sampler": "random", "pruner": "none", "seed": 0, "fingerprint": {}}
 sweep, _ = study.open_study(sys.argv[1], "s", space, ["loss"], **plan)
 
 def objective(trial):
-    trial.set_user_attr(study.PROCESS, liveness.this_process())
+    trial.set_user_attr(study.PROCESS, sweep.processes.this)
     value = samplers.suggest(trial, space)["l2_weight"]
     time.sleep(0.05)
     return value

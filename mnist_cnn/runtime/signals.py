@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -15,6 +16,14 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 _received: list[int] = []
+_reason = ""
+
+
+def stop(reason: str) -> None:
+    """End the work of the main thread as a SIGTERM does, from another thread."""
+    global _reason
+    _reason = reason
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 def check() -> None:
@@ -23,7 +32,7 @@ def check() -> None:
     An exception that a handler raises may be lost: Python drops what is raised within a destructor.
     """
     if _received and not isinstance(sys.exception(), KeyboardInterrupt):
-        raise Interrupted(_received[0])
+        raise Interrupted(_received[0], _reason)
 
 
 @contextmanager
@@ -38,7 +47,7 @@ def interruptible(*, outermost: bool = True) -> Iterator[None]:
         for other in NUMBERS:
             signal.signal(other, signal.SIG_IGN)
         _received.append(number)
-        raise Interrupted(number)
+        raise Interrupted(number, _reason)
 
     if outermost:
         _received.clear()
@@ -57,12 +66,12 @@ def deferring() -> Iterator[Callable[[], None]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if noted:
-            raise Interrupted(number)
+            raise Interrupted(number, _reason)
         noted.append(number)
 
     def raise_noted() -> None:
         if noted:
-            raise Interrupted(noted[0])
+            raise Interrupted(noted[0], _reason)
 
     with _handled_by(note):
         yield raise_noted

@@ -14,10 +14,10 @@ class WorkStopped(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM reached this process. exit_status: 128 plus the signal's number."""
+    """SIGINT or SIGTERM reached this process, or stands for `reason`. exit_status: 128 plus the signal's number."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
+    def __init__(self, number: int, reason: str = "") -> None:
+        super().__init__(reason or f"interrupted by {signal.Signals(number).name}")
         self.exit_status = 128 + number
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 
+from mnist_cnn.runtime import locks
 from mnist_cnn.settings import hide_password
 from mnist_cnn.settings.errors import SettingError
 
@@ -32,6 +34,9 @@ SECONDS_OF_A_LOCK = 10
 DATABASES = ("postgresql", "sqlite")
 FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///"
 ATTEMPTS = 5
+
+_OWN_NAME = uuid.uuid4().hex
+"""Of this process, for databases."""
 
 Lost = Callable[[optuna.Study, FrozenTrial], None]
 """Called by Optuna with a trial that it has marked as failed, since its process sent no heartbeat any more."""
@@ -61,6 +66,23 @@ def open_storage(storage: str, on_lost: Lost | None = None) -> BaseStorage:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
         raise StudyError(f"`storage`: {hide_password(storage)} cannot be opened ({reason}).{cure}") from error
+
+
+class Processes:
+    """The processes that work on a study. Of a journal's it can be told which are alive, for one kernel runs them."""
+
+    def __init__(self, storage: str) -> None:
+        path = Path(storage).absolute()
+        self._folder = None if "://" in storage else path.with_name(f"{path.name}.processes")
+
+    @property
+    def this(self) -> str:
+        """The name of this process."""
+        return locks.sign_of_life(self._folder) if self._folder else _OWN_NAME
+
+    def is_alive(self, name: str) -> bool:
+        """Whether that process runs; True on a database, whose trials have heartbeats instead."""
+        return not self._folder or locks.is_alive(self._folder, name)
 
 
 @contextmanager

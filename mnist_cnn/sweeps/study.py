@@ -22,13 +22,12 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mnist_cnn.runtime import liveness
 from mnist_cnn.settings import MAXIMISED, hide_password, show, sign
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.search_space import Space
 from mnist_cnn.sweeps import samplers
 from mnist_cnn.sweeps.records import TrialRecord
-from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT, StudyError, open_storage, quiet
+from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT, Processes, StudyError, open_storage, quiet
 
 SECONDS_TO_SIGN = 20.0
 """A trial that no process has signed for so long was started by one that was killed in that moment."""
@@ -71,10 +70,16 @@ class Study:
     """The study of one sweep. Made by `open_study`."""
 
     def __init__(
-        self, study: optuna.Study, storage: BaseStorage, space: Space, goals: Sequence[str], settled: list[int]
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        processes: Processes,
+        space: Space,
+        goals: Sequence[str],
+        settled: list[int],
     ) -> None:
         """settled: to which Optuna's callback adds the numbers of trials that it has marked as failed."""
-        self._study, self._storage, self._settled = study, storage, settled
+        self._study, self._storage, self.processes, self._settled = study, storage, processes, settled
         self.space, self.goals = space, tuple(goals)
         self._first_seen: dict[tuple[int, bool], float] = {}
         self._has_looked = False
@@ -102,14 +107,14 @@ class Study:
 
         It is where the maker was killed before it could, or takes too long.
         """
-        me, maker, deadline = liveness.this_process(), "", 0.0
+        me, maker, deadline = self.processes.this, "", 0.0
         while not (run_id := self.run_id):
             current = self._study.user_attrs.get(MAKER, "")
             if current == me:
                 return ""
             if current != maker:  # another process has taken over, and has as long
                 maker, deadline = current, time.monotonic() + SECONDS_TO_OPEN
-            if not liveness.is_alive(maker) or time.monotonic() > deadline:
+            if not self.processes.is_alive(maker) or time.monotonic() > deadline:
                 self._study.set_user_attr(MAKER, me)  # of several that do the last one is the maker
             time.sleep(0.5)
         return run_id
@@ -164,7 +169,7 @@ class Study:
 
     def is_run_by_others(self) -> bool:
         """Whether another process works on a trial."""
-        me = liveness.this_process()
+        me = self.processes.this
         return any(t.state == TrialState.RUNNING and t.user_attrs.get(PROCESS) != me for t in self.trials())
 
     def best(self) -> list[FrozenTrial]:
@@ -247,7 +252,7 @@ class Study:
                 return not self._has_looked or age > SECONDS_TO_END
             return RUN_ID not in trial.user_attrs and age > SECONDS_WITHOUT_HEARTBEAT  # killed before the first beat
         process = trial.user_attrs.get(PROCESS, "")
-        return not liveness.is_alive(process) if process else age > SECONDS_TO_SIGN
+        return not self.processes.is_alive(process) if process else age > SECONDS_TO_SIGN
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -343,7 +348,7 @@ def open_study(
         settled.append(trial.number)
         retry(study, trial)
 
-    where = open_storage(storage, on_lost)
+    where, processes = open_storage(storage, on_lost), Processes(storage)
     directions = [StudyDirection.MAXIMIZE if MAXIMISED[goal] else StudyDirection.MINIMIZE for goal in goals]
     with quiet():
         plan: dict[str, Any] = {
@@ -354,7 +359,7 @@ def open_study(
         }
         try:
             found, made = optuna.create_study(directions=directions, **plan), True
-            found.set_user_attr(MAKER, liveness.this_process())
+            found.set_user_attr(MAKER, processes.this)
         except optuna.exceptions.DuplicatedStudyError:
             found, made = optuna.load_study(**plan), False
         known = None if made else _fingerprint_of(found)
@@ -368,7 +373,7 @@ def open_study(
             f"`sweep`: {name} in {hide_password(storage)} was made with other settings ({others}); give the same, or "
             "another name."
         )
-    return Study(found, where, space, goals, settled), made
+    return Study(found, where, processes, space, goals, settled), made
 
 
 def _fingerprint_of(study: optuna.Study) -> dict[str, str] | None:

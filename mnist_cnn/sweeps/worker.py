@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
-from mnist_cnn.runtime import liveness
 from mnist_cnn.settings.errors import WorkStopped, is_of_a_store
 from mnist_cnn.sweeps import samplers, study, trials
 from mnist_cnn.sweeps.study import Outcome, Study, TrialFailed
@@ -152,7 +151,7 @@ class _Objective:
         self.number = trial.number
         run: TrialLog | None = None
         try:
-            trial.set_user_attr(study.PROCESS, liveness.this_process())
+            trial.set_user_attr(study.PROCESS, self._sweep.processes.this)
             if self._sweep.is_retried_twice(trial):
                 study.set_outcome(trial, Outcome("lost", reason="another trial retries the same settings"))
                 self.has_ended = True

@@ -4,6 +4,9 @@ While a command works, a thread writes the time to the tag `heartbeat` of its ou
 name it in the tag `heartbeat_of`. A run that is RUNNING and whose heartbeat is old has ended without a word
 (`kill -9`, a power cut): the next command that starts marks it KILLED. Host names, process ids and their start times
 are not asked, since containers share the first, and clocks move the last.
+
+A run that was taken for dead (its process was stopped for minutes) opens itself again with its next heartbeat, unless
+another run has resumed it by then: in that case its process stops.
 """
 
 from __future__ import annotations
@@ -14,18 +17,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from mnist_cnn.runtime import signals
 from mnist_cnn.tracking.store import TrackingError
 
 HEARTBEAT_TAG, HEARTBEAT_OF_TAG = "heartbeat", "heartbeat_of"
-REASON_TAG = "reason"
+REASON_TAG, NOTE_TAG = "reason", "mlflow.note.content"
+LONGEST_TAG = 5000
+RESUMED_BY = "resumed_by"
+"""Begins the parameters of an interrupted run that name the runs which resumed it, in their order."""
+
 ENTRY_POINT_TAG = "mlflow.project.entryPoint"
 
 SECONDS_BETWEEN_BEATS = 12.0
-SECONDS_UNTIL_DEAD = 40.0
-"""Three beats and a little: a store that is busy for a moment makes no run dead."""
+SECONDS_UNTIL_DEAD = 60.0
+"""Five beats: neither a store that is busy for a moment nor a clock that is set by half a minute makes a run dead."""
+
+SECONDS_OF_A_LOOK = 26.0
+"""Two beats and a little: who resumes a run watches it for so long, and needs no clock for it."""
+
+SECONDS_CERTAIN = 3600.0
+"""A run that was silent for so long is not watched."""
 
 SECONDS_TO_START = 120.0
 """A command that `mlflow run` started has opened its run by then, or never will."""
@@ -43,8 +57,14 @@ def beating(run_id: str) -> Iterator[None]:
         while not over.wait(SECONDS_BETWEEN_BEATS):
             with suppress(Exception):  # the store is gone for a moment, or for good: the work itself will say so
                 client.set_tag(run_id, HEARTBEAT_TAG, now())
-                if client.get_run(run_id).info.status == "KILLED" and not over.is_set():
-                    client.update_run(run_id, status="RUNNING")  # somebody took a pause of this process for its end
+                run = client.get_run(run_id)
+                if over.is_set():
+                    return
+                if heir := resumed_by(run):
+                    signals.stop(f"the run {heir} has resumed this one, which gave no sign of life")
+                    return
+                if run.info.status == "KILLED":  # somebody took a pause of this process for its end
+                    client.update_run(run_id, status="RUNNING")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
@@ -69,18 +89,65 @@ def is_alive(run: Run) -> bool:
     return _seconds_silent(source) < (SECONDS_TO_START if is_waited_for else SECONDS_UNTIL_DEAD)
 
 
-def wait_until_dead(run_id: str) -> None:
-    """Return once a run has ended, or been silent for so long that it has. Raises `TrackingError` if it is alive."""
-    first = mlflow.get_run(run_id)
-    if not is_alive(first):
+def refuse_if_alive(run_id: str) -> None:
+    """Raise `TrackingError` for a run that gives a sign of life while it is watched, unless it has ended by itself."""
+    run = mlflow.get_run(run_id)
+    source = _heartbeats_of(run)
+    may_go_on = run.info.status == "RUNNING" or run.data.tags.get(REASON_TAG) == KILLED
+    if not may_go_on or _seconds_silent(source) > SECONDS_CERTAIN:
         return
-    source = _heartbeats_of(first)
-    rest = SECONDS_UNTIL_DEAD - _seconds_silent(source)
-    print(f"The run {run_id} gave a sign of life a moment ago. Waiting {rest:.0f} s to see if it goes on.", flush=True)
-    while is_alive(run := mlflow.get_run(run_id)):
-        if _heartbeats_of(run).data.tags.get(HEARTBEAT_TAG) != source.data.tags.get(HEARTBEAT_TAG):
+    seconds = SECONDS_OF_A_LOOK
+    print(f"The run {run_id} did not say that it ended. Looking for {seconds:.0f} s if it goes on.", flush=True)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, seconds))
+        beat = _heartbeats_of(mlflow.get_run(run_id)).data.tags.get(HEARTBEAT_TAG)
+        if beat != source.data.tags.get(HEARTBEAT_TAG):
             raise TrackingError(f"`run`: the run {run_id} is still running; stop it first, or wait for its end.")
-        time.sleep(1)
+
+
+def take_over(run_id: str, heir: str) -> None:
+    """Note in an interrupted run that the run `heir` resumes it. Raises `TrackingError` where another run does.
+
+    A parameter is written once: of two that resume a run at the same time the store lets one in. A run whose heir was
+    interrupted too can be resumed again.
+    """
+    client = mlflow.MlflowClient()
+    while True:
+        run = client.get_run(run_id)
+        refuse_if_resumed(run)
+        try:
+            return client.log_param(run_id, f"{RESUMED_BY}.{len(_heirs(run)) + 1}", heir)
+        except MlflowException:
+            if len(_heirs(client.get_run(run_id))) == len(_heirs(run)):
+                raise  # not since another was faster
+
+
+def refuse_if_resumed(run: Run) -> None:
+    """Raise `TrackingError` for a run that another has resumed, unless that was interrupted too."""
+    if heir := resumed_by(run):
+        status = mlflow.get_run(heir).info.status
+        if status == "FINISHED" or is_alive(mlflow.get_run(heir)):
+            does = "has resumed it and finished" if status == "FINISHED" else "is resuming it"
+            raise TrackingError(f"`run`: the run {heir} {does}; there is nothing to resume in {run.info.run_id}.")
+
+
+def resumed_by(run: Run) -> str:
+    """The id of the run that resumed a run last; empty where none did."""
+    return ["", *_heirs(run)][-1]
+
+
+def _heirs(run: Run) -> list[str]:
+    number = len(f"{RESUMED_BY}.")
+    names = [name for name in run.data.params if name.startswith(f"{RESUMED_BY}.")]
+    return [run.data.params[name] for name in sorted(names, key=lambda name: int(name[number:]))]
+
+
+def mark_ended(run: Run, status: str, reason: str) -> None:
+    """Say of a run that did not finish why it ended, as a tag and, where it has none yet, as its description."""
+    note = {} if NOTE_TAG in run.data.tags else {NOTE_TAG: f"{status.capitalize()}: {reason[:1000]}."}
+    tags = {REASON_TAG: reason[:LONGEST_TAG], **note}
+    mlflow.MlflowClient().log_batch(run.info.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
 
 def _heartbeats_of(run: Run) -> Run:
@@ -97,10 +164,9 @@ def _seconds_silent(source: Run) -> float:
 
 def close_dead_runs() -> None:
     """Mark RUNNING runs of all experiments KILLED that nobody works on any more."""
-    client = mlflow.MlflowClient()
     condition = "attributes.status = 'RUNNING'"
     for run in mlflow.search_runs(filter_string=condition, output_format="list", search_all_experiments=True):
         is_ours = {HEARTBEAT_TAG, HEARTBEAT_OF_TAG, ENTRY_POINT_TAG} & set(run.data.tags)
         if is_ours and not is_alive(run):
-            client.set_tag(run.info.run_id, REASON_TAG, KILLED)
-            client.set_terminated(run.info.run_id, "KILLED")
+            mark_ended(run, "KILLED", KILLED)
+            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")

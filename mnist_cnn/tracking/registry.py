@@ -6,8 +6,8 @@ An alias is one pointer, which is overwritten and never taken away: there is alw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.judging.promotion import Origin, Version
-from mnist_cnn.tracking import models, reading, store
+from mnist_cnn.tracking import models, reading
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
@@ -112,18 +112,6 @@ def note_rollback(chosen: Version, left: Version | None) -> None:
         client.delete_model_version_tag(chosen.name, str(chosen.number), ROLLED_BACK_TAG)
     if left is not None and left.number != chosen.number:
         client.set_model_version_tag(left.name, str(left.number), ROLLED_BACK_TAG, f"to version {chosen.number}")
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """One process at a time decides about aliases, of those that share a local store.
-
-    The lock is one of `flock` on the database's file, which SQLite does not use; it goes with the process.
-    """
-    path = Path(store.uri().removeprefix("sqlite:///").partition("?")[0])
-    # Else it is a server's: who decides there looks once more before the alias is set.
-    with store.locked(path) if path.is_file() else nullcontext():
-        yield
 
 
 def origin(model_id: str) -> Origin:

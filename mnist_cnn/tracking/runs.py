@@ -30,7 +30,7 @@ from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
 from mnist_cnn.settings import Settings
 from mnist_cnn.tracking import heartbeat, store
-from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, REASON_TAG
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
 
@@ -43,13 +43,11 @@ RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 """By which `mlflow run` tells its command which run to open."""
 
 PARENT_TAG = "mlflow.parentRunId"
-NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "kind"
 FINGERPRINT_TAG = "fingerprint"
 RESUMED_FROM_TAG = "resumed_from"
 SETTINGS_FILE = "settings.json"
 SECONDS_BETWEEN_FLUSHES = 2.0
-LONGEST_TAG = 5000
 
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")
 """The form of the names that MLflow invents, such as `capable-wolf-101`."""
@@ -297,15 +295,21 @@ def _describe_experiment(experiment_id: str) -> None:
 
 
 def _close(run: TrackedRun, status: str, reason: str) -> None:
-    """End a run; where the store itself fails (a full disk), say so and leave it to the next command to mark it."""
+    """End a run; where the store itself fails (a full disk), say so and leave it to the next command to mark it.
+
+    `mlflow.end_run` is called whatever fails before it: else MLflow would end the run as FINISHED at exit.
+    """
+    is_shared = False
+    with suppress(Exception):  # who cannot be asked works on it no more
+        is_shared = run.is_shared()
     try:
-        if reason:
-            with suppress(Exception):
-                run.flush()
-            run.set_tags({REASON_TAG: reason[:LONGEST_TAG]})
-            if NOTE_TAG not in mlflow.MlflowClient().get_run(run.run_id).data.tags:
-                run.describe(f"Ended as **{status}** before its description was written: {reason[:1000]}.")
-        mlflow.end_run("RUNNING" if run.is_shared() else status)
+        try:
+            if reason:
+                with suppress(Exception):
+                    run.flush()
+                heartbeat.mark_ended(mlflow.get_run(run.run_id), status, reason)
+        finally:
+            mlflow.end_run("RUNNING" if is_shared else status)
     except Exception as error:
         if status == "FINISHED":
             raise

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 
+from mnist_cnn.runtime import locks
 from mnist_cnn.settings.errors import SettingError
+
+LOCK = ".mnist_cnn.lock"
+"""A file beside the database. The database's own would not do: closing it would end SQLite's locks."""
 
 _opened: set[str] = set()
 
@@ -47,20 +49,15 @@ def open_store() -> None:
     if address in _opened or not address.startswith("sqlite:///"):
         return
     if folder().is_dir():
-        with locked(folder()), suppress(MlflowException):  # who opens a run next says it better
+        with alone(), suppress(MlflowException):  # who opens a run next says it better
             mlflow.MlflowClient().search_experiments(max_results=1)
     _opened.add(address)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder, which one process at a time has, and which goes with it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)  # and with it the lock
+def alone() -> AbstractContextManager[None]:
+    """Hold the lock of a local store, which one process at a time has; with a server there is none."""
+    is_local = uri().startswith("sqlite:///") and folder().is_dir()
+    return locks.locked(folder() / LOCK) if is_local else nullcontext()
 
 
 def quiet_logs() -> None:

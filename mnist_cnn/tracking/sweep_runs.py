@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mnist_cnn.settings import OptimizeSettings
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.tracking import reading, store
-from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, REASON_TAG
-from mnist_cnn.tracking.runs import KIND_TAG, LONGEST_TAG, NOTE_TAG, PARENT_TAG, SECONDS_BETWEEN_FLUSHES, TrackedRun
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
+from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SECONDS_BETWEEN_FLUSHES, TrackedRun
 from mnist_cnn.tracking.store import TrackingError
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"

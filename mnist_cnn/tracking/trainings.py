@@ -65,7 +65,8 @@ def stored_settings(run_id: str) -> dict[str, Any]:
         raise TrackingError(f"`run` must be the id of a training; {run_id} is {kind}.")
     if run.info.status == "FINISHED":
         raise TrackingError(f"`run`: the run {run_id} has finished; there is nothing to resume.")
-    heartbeat.wait_until_dead(run_id)
+    heartbeat.refuse_if_alive(run_id)
+    heartbeat.refuse_if_resumed(run)
     stored = reading.read_json(run_id, SETTINGS_FILE)
     if not stored:
         raise TrackingError(f"`run`: {run_id} was interrupted before its settings were stored; start a new training.")
@@ -76,8 +77,9 @@ def interrupted_training(fingerprint: str) -> Run | None:
     """The newest training of a fingerprint that was interrupted after its first epoch, and that is not running."""
     for run in reading.runs_of_fingerprint(TrainSettings.COMMAND, fingerprint):
         if run.info.status != "FINISHED" and _paths(run.info.run_id):
-            with suppress(TrackingError):  # it is still running: that is another's work
-                heartbeat.wait_until_dead(run.info.run_id)
+            with suppress(TrackingError):  # it is still running, or resumed: that is another's work
+                heartbeat.refuse_if_alive(run.info.run_id)
+                heartbeat.refuse_if_resumed(run)
                 return run
     return None
 
