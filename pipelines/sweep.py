@@ -364,7 +364,11 @@ class _Workers:
                         if code < 0 and self._replacements_left and not sweep.is_finished(total):
                             self._replacements_left -= 1
                             self._working.append(self._start())
-                    on_look()
+                    try:
+                        on_look()
+                    except Exception as error:
+                        if not sweep.recover(error):
+                            raise
                     time.sleep(worker.SECONDS_BETWEEN_LOOKS)
         finally:
             self._end()

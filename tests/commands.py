@@ -13,6 +13,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,9 +98,18 @@ def serving(folder: Path, *words: str, workers: int = 1) -> Iterator[str]:
         log.close()
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server that runs. url: `postgresql://USER@HOST:PORT`, to which `/DATABASE` is added."""
+
+    url: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
 @contextlib.contextmanager
-def postgresql(*databases: str) -> Iterator[str]:
-    """A PostgreSQL server with empty databases; gives `postgresql://USER@HOST:PORT`, to which `/DATABASE` is added."""
+def postgresql(*databases: str) -> Iterator[PostgreSQL]:
+    """A PostgreSQL server with empty databases."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     found = shutil.which("initdb")
     assert folders or found, "the test needs PostgreSQL: apt-get install postgresql"
@@ -115,6 +126,10 @@ def postgresql(*databases: str) -> Iterator[str]:
         done = subprocess.run(words, user=user, cwd=home, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    control = (str(programs / "pg_ctl"), "-D", str(home / "data"))
+    # pg_ctl's server inherits its pipes, which would then never end: hence a log of its own.
+    start = partial(call, *control, "-o", options, "-w", "-l", str(home / "log"), "start")
+    stop = partial(call, *control, "-m", "immediate", "stop")
     try:
         call(
             str(programs / "initdb"),
@@ -127,14 +142,13 @@ def postgresql(*databases: str) -> Iterator[str]:
             "UTF8",
             "--no-sync",
         )
-        # pg_ctl's server inherits its pipes, which would then never end: hence a log of its own.
-        call(str(programs / "pg_ctl"), "-D", str(home / "data"), "-o", options, "-w", "-l", str(home / "log"), "start")
+        start()
         try:
             for database in databases:
                 call(str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "sweeper", database)
-            yield f"postgresql://sweeper@127.0.0.1:{port}"
+            yield PostgreSQL(f"postgresql://sweeper@127.0.0.1:{port}", start, stop)
         finally:
-            call(str(programs / "pg_ctl"), "-D", str(home / "data"), "-m", "immediate", "stop")
+            stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -193,7 +194,8 @@ def test_mlflow_run_continues_in_the_same_run(home: Path, small_dataset: Path) -
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A PostgreSQL server, and a tracking server that keeps its runs in it: Optuna's URL and the server's address."""
     folder = tmp_path_factory.mktemp("server")
-    with postgresql("optuna", "mlflow") as address:
+    with postgresql("optuna", "mlflow") as database:
+        address = database.url
         backend = ["--backend-store-uri", f"{address}/mlflow", "--artifacts-destination", str(folder / "artifacts")]
         with serving(folder, "server", *backend) as tracking:
             # Any password will do: the server trusts everybody. It must be seen nowhere.
@@ -242,6 +244,29 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     assert "sweeper@127.0.0.1" in parent.data.params["storage"]
     storage.scoped_session.remove()
     storage.engine.dispose()
+
+
+def test_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]) -> None:
+    with postgresql("optuna") as database:
+        url = f"{database.url}/optuna"
+        storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+        sweep = start(*SWEEP, *words, "--sweep=restarted", "--n_trials=25", f"--storage={url}", cwd=home)
+
+        def finished() -> int:
+            with contextlib.suppress(KeyError):
+                return len(optuna.load_study(study_name="restarted", storage=storage).trials)
+            return 0
+
+        wait_for(lambda: finished() > 5, 200)
+        database.stop()
+        time.sleep(8)
+        database.start()
+        output = sweep.communicate(timeout=200)[0]
+        assert sweep.returncode == 0 and "database" in output, output
+        states = agreeing(client_of(home), storage, "restarted")
+        assert states.count("complete") == 25 and set(states) <= {"complete", "lost"}
+        storage.scoped_session.remove()
+        storage.engine.dispose()
 
 
 def test_a_person_compares_trials_in_a_browser(home: Path, small_dataset: Path) -> None:

@@ -28,6 +28,9 @@ SECONDS_BETWEEN_HEARTBEATS = 10
 SECONDS_WITHOUT_HEARTBEAT = 60
 """On a database: a trial whose process sent no heartbeat for so long is lost."""
 
+SECONDS_OF_A_RESTART = 600.0
+"""A database that was there when the sweep began is waited for so long."""
+
 SECONDS_OF_A_LOCK = 10
 """A journal's lock that is older was left by a process that was killed while it wrote."""
 
@@ -97,18 +100,37 @@ def _database(url: str, on_lost: Lost | None) -> RDBStorage:
     """Several processes that open a fresh database at once all make its tables; those that come second try again."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return RDBStorage(
+            storage = RDBStorage(
                 url,
                 engine_kwargs={"pool_pre_ping": True},
                 heartbeat_interval=SECONDS_BETWEEN_HEARTBEATS,
                 grace_period=SECONDS_WITHOUT_HEARTBEAT,
                 heartbeat_stale_trial_callback=on_lost,
             )
+            sqlalchemy.event.listen(storage.engine, "do_connect", _connect_in_the_end)
+            return storage
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
             if attempt == ATTEMPTS:
                 raise
             time.sleep(0.5 * attempt)
     raise AssertionError
+
+
+def _connect_in_the_end(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+    """Connect to a database that was there once; one that is being restarted is waited for."""
+    deadline = time.monotonic() + SECONDS_OF_A_RESTART
+    has_said = False
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            if not has_said:
+                minutes = SECONDS_OF_A_RESTART / 60
+                print(f"The sweep's database does not answer; waiting for it, {minutes:.0f} minutes at most.", flush=True)
+            has_said = True
+            time.sleep(1)
 
 
 class _Journal(JournalFileBackend):

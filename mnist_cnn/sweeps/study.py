@@ -119,6 +119,14 @@ class Study:
             time.sleep(0.5)
         return run_id
 
+    def recover(self, error: Exception) -> bool:
+        """After an error: whether it came from a database that was lost for a moment; it is waited for."""
+        if not getattr(error.__cause__, "connection_invalidated", False):
+            return False
+        self.trials()
+        print("The sweep's database is back; the sweep continues.", flush=True)
+        return True
+
     def close(self) -> None:
         """Free the database's connections."""
         if isinstance(self._storage, RDBStorage):

@@ -76,16 +76,21 @@ def work(
     """
     while True:
         check()
-        settle(sweep, log)
-        if sweep.num_counted() >= total:
-            if sweep.is_finished(total):
-                return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            settle(sweep, log)
+            if sweep.num_counted() >= total:
+                if sweep.is_finished(total):
+                    return
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                continue
+            started = time.perf_counter()
+            trial = _run_one(sweep, _Objective(sweep, log, evaluate, draw_strip, check))
+            print(_line(sweep, trial, total, time.perf_counter() - started), flush=True)
+            on_trial()
+        except Exception as error:
+            if not sweep.recover(error):
+                raise
             continue
-        started = time.perf_counter()
-        trial = _run_one(sweep, _Objective(sweep, log, evaluate, draw_strip, check))
-        print(_line(sweep, trial, total, time.perf_counter() - started), flush=True)
-        on_trial()
         if study.state_of(trial) == "failed" and sweep.failures_in_a_row() >= FAILURES_IN_A_ROW:
             reason = study.reason_of(trial)
             raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
