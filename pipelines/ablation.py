@@ -32,7 +32,9 @@ def run(settings: AblationSettings) -> AblationResult:
     dataset.refuse_missing_classes(data.validation)
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     used = {
-        name: models.resolve(uri, regime=name, network="smooth")  # of one design: training alone differs
+        name: models.resolve(
+            uri, settings.dataset, regime=name, network="smooth"
+        )  # of one design: training alone differs
         for name, uri in zip(REGIMES, given, strict=True)
         if name in settings.regimes
     }

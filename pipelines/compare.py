@@ -33,16 +33,17 @@ def run(settings: CompareSettings) -> CompareResult:
     """Read sweeps, score the best of each again, and log tables, pictures and a page. Raises `TrackingError`."""
     data = dataset.split(dataset.load_train(settings.dataset))
     store.open_store()
-    records = sweep_runs.read_sweeps([name.strip() for name in settings.sweeps.split(",") if name.strip()])
+    records = sweep_runs.read_sweeps(settings.sweeps)
     device = hardware.start_tensorflow()
     name = "compare-" + "-".join(record.name for record in records)[:80]
     with runs.tracked_run("compare", name=settings.run_name, otherwise=name) as run:
         run.log_settings(settings, {"sweeps": {record.name: record.run_id for record in records}}, device)
         print(f"Run {run.name} ({run.run_id}): {len(records)} sweeps")
         compared = _compared(records, settings, data)
+        names = runs.metric_names([sweep.record.name for sweep in compared])
         run.log_metrics({
-            f"confirmed_recognised_rate.{sweep.record.name}": sweep.confirmed.rate
-            for sweep in compared if sweep.confirmed is not None
+            f"confirmed_recognised_rate.{name}": sweep.confirmed.rate
+            for name, sweep in zip(names, compared, strict=True) if sweep.confirmed is not None
         })  # fmt: skip
         differences = [
             intervals.difference(a.record.name, b.record.name, a.confirmed, b.confirmed)

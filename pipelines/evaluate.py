@@ -28,7 +28,7 @@ class EvaluateResult:
 def run(settings: EvaluateSettings) -> EvaluateResult:
     """Evaluate and log. Raises `SettingError` for a model or data that cannot be used."""
     test = dataset.load_test(settings.dataset)
-    model = models.resolve(settings.model)
+    model = models.resolve(settings.model, settings.dataset)
     device = hardware.start_tensorflow()
     with runs.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
         run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id}, device)

@@ -40,7 +40,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
     """Run the experiments on one network, each in a child run, and log them."""
     chosen = parse(settings.experiments)
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model)
+    model = models.resolve(settings.model, settings.dataset)
     starts.refuse_missing([kind for experiment in chosen for kind in experiment.kinds], data.validation)
     device = hardware.start_tensorflow()
     finished = []

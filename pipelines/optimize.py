@@ -31,7 +31,7 @@ class OptimizeResult:
 def run(settings: OptimizeSettings) -> OptimizeResult:
     """Search, score and log. Starts are drawn from the images that did not train."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model)
+    model = models.resolve(settings.model, settings.dataset)
     asked = kinds(settings.targets, settings.start, settings.start_class)
     starts.refuse_missing(asked, data.validation)
     device = hardware.start_tensorflow()

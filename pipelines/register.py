@@ -65,7 +65,7 @@ def run(settings: RegisterSettings) -> RegisterResult:
     if settings.experiment:
         model = registry.best_of(settings.experiment, settings.metric, settings.dataset)
     else:
-        model = models.resolve(settings.model)
+        model = models.resolve(settings.model, settings.dataset)
     origin = registry.origin(model.model_id)
     if not model.model_id:
         raise TrackingError(f"`model`: {model.uri} is no logged model; give the one that a run has logged.")

@@ -116,7 +116,7 @@ def _comparison(step: StepResult) -> Comparison:
 
 
 def _sweep(step: StepResult) -> Sweep:
-    (record,) = sweep_runs.read_sweeps([step.run_id])
+    (record,) = sweep_runs.read_sweeps(step.run_id)
     arrays = {trial.run_id: sweep_runs.images_of(trial.run_id) for trial in record.trials}
     finals = {run_id: images["finals"] for run_id, images in arrays.items() if "finals" in images}
     return Sweep(step.title, record, finals)

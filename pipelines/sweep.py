@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ from mnist_cnn.settings.search_space import Choices, Space
 from mnist_cnn.sweeps import study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.sweeps.study import Study
-from mnist_cnn.tracking import models, reading, runs, store, sweep_runs
+from mnist_cnn.tracking import models, runs, store, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges
 
@@ -101,10 +102,16 @@ def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[]
     storage = settings.storage or str(store.folder() / "sweeps.journal")
     settings, fingerprint = _resolved(settings, storage, data)
     space = settings.space
-    sweep, made = study.open_study(
-        storage, settings.sweep, space, goals(settings.goal), sampler=settings.sampler, pruner=settings.pruner,
-        seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
+    open_study = partial(
+        study.open_study, storage, settings.sweep, space, goals(settings.goal), sampler=settings.sampler,
+        pruner=settings.pruner, seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
+    sweep, made = open_study()
+    if not made and _is_without_its_run(sweep):
+        kept = f"Optuna keeps the old trials as {sweep.retire()!r}"
+        print(f"The run of {sweep.name} was deleted for good. A new sweep begins; {kept}.", flush=True)
+        sweep.close()
+        sweep, made = open_study()
     total = settings.n_trials
     if settings.sampler == "grid":
         total = min(total, space.num_points() or total)
@@ -201,37 +208,39 @@ def _resolved(settings: SweepSettings, storage: str, data: dataset.Split) -> tup
     space = settings.space
     has_network, is_given = "model" in space.trial.names(), "model" in {*space.fixed, *space.varied}
     if has_network and is_given:
-        space = _with_addresses(space)
+        space = _with_addresses(space, space.at({}).dataset)
     own = {"goal": settings.goal, "sampler": settings.sampler, "pruner": settings.pruner}
     parts = {"kind": settings.COMMAND, **own, **space.words(), "digest": data.train.digest}
     name = settings.sweep or f"{settings.COMMAND}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
     if has_network and not is_given:
-        space = Space(space.trial, {**space.fixed, "model": _kept_network(storage, name)}, space.varied)
+        space = Space(
+            space.trial, {**space.fixed, "model": _kept_network(storage, name, space.at({}).dataset)}, space.varied
+        )
     own_settings = settings.replace(sweep=name, space=space)
     return own_settings, {"kind": settings.COMMAND, **own, **space.words(), "digest": data.train.digest}
 
 
-def _with_addresses(space: Space) -> Space:
+def _with_addresses(space: Space, data: str) -> Space:
     """The space with each network as the address of one model, so that a newer one does not change the sweep."""
     several = space.varied.get("model")
     if isinstance(several, Choices):
-        addresses = Choices(tuple(_address(str(word)) for word in several.values))
+        addresses = Choices(tuple(_address(str(word), data) for word in several.values))
         return Space(space.trial, space.fixed, {**space.varied, "model": addresses})
-    return Space(space.trial, {**space.fixed, "model": _address(space.fixed["model"])}, space.varied)
+    return Space(space.trial, {**space.fixed, "model": _address(space.fixed["model"], data)}, space.varied)
 
 
-def _address(word: str) -> str:
+def _address(word: str, data: str) -> str:
     """`models:/m-ID` of a model by its URI, a regime (the newest of it), or nothing (the newest of all)."""
-    found = models.resolve("", regime=word) if word in REGIMES else models.resolve(word)
+    found = models.resolve("", data, regime=word) if word in REGIMES else models.resolve(word, data)
     return f"models:/{found.model_id}" if found.model_id else found.uri
 
 
-def _kept_network(storage: str, name: str) -> str:
+def _kept_network(storage: str, name: str, data: str) -> str:
     """The network of the sweep of that name; the newest for a new sweep."""
     kept = study.remembered(storage, name).get("model", "")
     newest = ""
     with suppress(*([TrackingError] if kept else [])):
-        newest = _address("")
+        newest = _address("", data)
     if kept and newest not in ("", kept) and WORKER_OF not in os.environ:
         print(f"This sweep keeps its network {kept}; a newer one exists: give model={newest} to sweep that.")
     return kept or newest
@@ -245,14 +254,21 @@ def _run_to_continue(sweep: Study) -> str:
     known = sweep.await_run_id()
     if not known:
         return sweep_runs.run_id_of(sweep.name)
-    if sweep_runs.restore(known):
-        print(f"The run {known} of {sweep.name} had been deleted; it is restored.", flush=True)
-    if not reading.is_there(known):
+    if sweep_runs.is_gone(known):
         raise TrackingError(
             f"`sweep`: the run {known} of {sweep.name} is not in {hide_password(store.uri())}; give the tracking store "
             "it was made in, or another name."
         )
+    if sweep_runs.restore(known):
+        print(f"The run {known} of {sweep.name} had been deleted; it is restored with its trials.", flush=True)
     return known
+
+
+def _is_without_its_run(sweep: Study) -> bool:
+    """Whether the run was deleted for good (`mlflow gc`) in this very store, and its trials with it."""
+    store.open_store()
+    is_of_here = sweep.tracking_store == hide_password(store.uri())
+    return is_of_here and WORKER_OF not in os.environ and sweep_runs.is_gone(sweep.run_id)
 
 
 def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: dataset.Split, device: str) -> None:
@@ -262,7 +278,7 @@ def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: da
         run.log_settings(settings, {"digest": data.validation.digest, "space": sweep.space.words()})
         run.log_data(data.validation, "starts")
     run.set_tags(hardware.describe(device))
-    sweep.run_id = run.run_id
+    sweep.set_run(run.run_id, hide_password(store.uri()))
 
 
 def _what_is_left(left: int, total: int) -> str:

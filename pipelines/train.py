@@ -15,7 +15,7 @@ from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import TrainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import heartbeat, reading, runs, trainings
-from mnist_cnn.tracking.models import LoggedModel, log_network
+from mnist_cnn.tracking.models import TRAINED_ON_TAG, LoggedModel, log_network
 from mnist_cnn.training import attacks, evaluation, loop
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult
@@ -62,7 +62,8 @@ def run(settings: TrainSettings, *, resumed_from: str = "") -> TrainResult:
         state = _resume(run, resumed_from, num_steps) if resumed_from else None
         result = _train(run, network, data, settings, state)
 
-        tags = {"kind": "train", "network": settings.network, "regime": settings.regime}
+        tags = {"kind": "train", "network": settings.network, "regime": settings.regime,
+                TRAINED_ON_TAG: dataset.origin(settings.dataset)}  # fmt: skip
         model = log_network(network, data.validation.images[:2], tags)
         last = result.history[-1].metrics()
         for part, part_images in (("train", data.train), ("validation", data.validation)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -18,10 +20,10 @@ from commands import wait_for
 
 from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
-from mnist_cnn.runtime import hardware
+from mnist_cnn.runtime import hardware, locks
 from mnist_cnn.settings import TrainSettings
 from mnist_cnn.settings.errors import Interrupted, SettingError
-from mnist_cnn.tracking import heartbeat, registry, runs, trainings
+from mnist_cnn.tracking import heartbeat, registry, runs, store, trainings
 from mnist_cnn.training import loop
 from pipelines.__main__ import call
 
@@ -343,6 +345,52 @@ def test_a_run_whose_end_cannot_be_worked_out_is_not_finished(client, monkeypatc
         monkeypatch.setattr(heartbeat, "mark_ended", lambda *_: fails())
         raise ArithmeticError("what was wrong at first")
     assert client.get_run(run.run_id).info.status == "FAILED" and mlflow.active_run() is None
+
+
+def test_everything_lands_in_the_experiment_of_the_flag(client, monkeypatch) -> None:
+    mine = client.create_experiment("mine")
+    monkeypatch.setenv("MLFLOW_RUN_ID", client.create_run(mine).info.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of my team")
+    with runs.tracked_run("reproduce") as whole, runs.tracked_run("train") as step:
+        assert whole.experiment_id == step.experiment_id == mine
+
+
+def test_a_server_that_does_not_answer_is_said_at_once(client) -> None:
+    mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
+    with pytest.raises(SettingError, match="the tracking server http://me@127.0.0.1:9 does not answer"):
+        store.open_store()
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_space_in_the_path_is_a_space(client, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/my%20project/mlflow.db")
+    with runs.tracked_run("train"), store.alone():
+        assert store.folder() == folder
+    assert {path.name for path in folder.iterdir()} >= {"mlflow.db", ".mnist_cnn.lock"}
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_file_system_without_locks_is_said_and_worked_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with locks.locked(tmp_path / "lock"):
+        assert "No locks available" in capsys.readouterr().err
+    assert locks.is_alive(tmp_path, locks.sign_of_life(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_database_that_is_locked_for_longer_than_mlflow_waits_is_waited_for(client) -> None:
+    with runs.tracked_run("train") as run:
+        other = sqlite3.connect("mlflow.db", check_same_thread=False)
+        other.execute("BEGIN EXCLUSIVE")
+        threading.Timer(25, other.rollback).start()
+        run.set_tags({"kept": "yes"})
+    other.close()
+    assert client.get_run(run.run_id).data.tags["kept"] == "yes"
 
 
 def test_what_mlflow_run_logged_is_left_as_it_is(client, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,21 @@ def test_the_newest_trained_model_is_taken_where_none_is_given_and_said(client, 
         call("optimize", [*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
 
 
+def test_the_newest_model_is_that_of_the_same_data(client, model, small_dataset: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others.npz"
+    with np.load(small_dataset) as arrays:
+        np.savez(others, **{**dict(arrays), "x_train": 255 - arrays["x_train"]})
+    with pytest.raises(SettingError, match=f"holds none trained on {others}; run `mlflow run . -e train -P dataset="):
+        call("optimize", [*SHORT, "--dataset", str(others)])
+    call("train", ["--dataset", str(others), "--batch_size", "64"])
+    assert models.resolve("", str(small_dataset)).uri == model != models.resolve("", str(others)).uri
+    tagged = {"kind": "train", "trained_on": "mnist"}
+    part = client.create_logged_model("0", name="model", tags=tagged)
+    client.finalize_logged_model(part.model_id, "READY")
+    assert models.resolve("", "mnist:6000").model_id == part.model_id == models.resolve("").model_id
+    client.delete_logged_model(part.model_id)
+
+
 def log_network(client, shape: tuple[int, int, int], num_classes: int, activation: str | None) -> str:
     network = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(num_classes, activation=activation)]
@@ -251,8 +266,9 @@ def test_a_model_that_does_not_fit_is_refused(client, small_dataset, shape, num_
             call("optimize", [*SHORT, "--model", uri, "--dataset", str(small_dataset)])
 
 
-def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model) -> None:
-    cut = client.create_logged_model("0", name="model", tags={"kind": "train"})
-    assert models.resolve("").uri == model
+def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model, small_dataset) -> None:
+    data = str(small_dataset)
+    cut = client.create_logged_model("0", name="model", tags={"kind": "train", "trained_on": dataset.origin(data)})
+    assert models.resolve("", data).uri == model
     client.finalize_logged_model(cut.model_id, "FAILED")
-    assert models.resolve("").uri == model
+    assert models.resolve("", data).uri == model

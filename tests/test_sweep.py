@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import socket
 from pathlib import Path
 
 import mlflow
+import mlflow.cli
 import numpy as np
 import optuna
 import pytest
+from click.testing import CliRunner
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -20,13 +21,13 @@ from mnist_cnn.input_optimization.ascent import AscentDiverged
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
 from mnist_cnn.sweeps import study, worker
 from mnist_cnn.sweeps.study import Outcome
-from mnist_cnn.tracking import reading, sweep_runs
+from mnist_cnn.tracking import sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges, sweep
 from pipelines.__main__ import call
 
 SHORT = ["--steps=6", "--snapshot_every=2", "--num_images=2", "--goal=probability", "--pruner=none"]
-DEAD = f"{socket.gethostname()} 999999999 1"
+DEAD = "f" * 32
 ONE = [f"--{name}={word}" for name, word in {
     "start": "noise", "learning_rate": "0.05", "tv_weight": "0", "smoothness_weight": "0", "border_weight": "0",
     "temperature": "1", "shift": "0", "degrees": "0",
@@ -52,7 +53,7 @@ def opened(name: str) -> optuna.Study:
 
 
 def runs_of(client, name: str) -> tuple[mlflow.entities.Run, list[mlflow.entities.Run]]:
-    (parent,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = {reading.quoted(name)}")
+    (parent,) = [run for run in client.search_runs(["0"], "tags.kind = 'sweep'") if run.data.tags["sweep"] == name]
     children = client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.kind = 'trial'")
     return parent, sorted(children, key=lambda run: int(run.data.tags["trial"]))
 
@@ -348,17 +349,23 @@ def test_a_newer_network_does_not_change_the_sweep_of_the_same_command(client, w
     assert f"Sweep {name} " not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["O'Brien", "L2 & TV (night 1)"])
+@pytest.mark.parametrize("name", ["O'Brien", "L2 & TV (night 1)", "a \"b\" 'c', <b>x</b> :3 \N{SPARKLES}"])
 def test_any_name_will_do(client, words: list[str], name: str) -> None:
     for total in (1, 2):
         result = sweep.run(SweepSettings.from_command_line([*words, f"--sweep={name}", f"--n_trials={total}"]))
         assert (result.name, len(result.trials)) == (name, total)
     agree(client, name)
-    assert sweep_runs.read_sweeps([name])[0].run_id == result.run_id
+    assert sweep_runs.read_sweeps(name)[0].run_id == result.run_id
     (command,) = result.commands
     trial = shlex.split(command)[-1].removeprefix("trial=")
     assert trial == f"{name}:{result.best[0].number}"
     assert sweep_runs.settings_of_trial(trial)["l2_weight"] == float(result.best[0].settings["l2_weight"])
+    data = next(word for word in words if word.startswith("--dataset"))
+    call("compare", [f"--sweeps={name}, {name}", "--confirm=1", data])
+    (compared,) = client.search_runs(["0"], "tags.kind = 'compare'", max_results=1)
+    assert sum(key.startswith("confirmed_recognised_rate.") for key in compared.data.metrics) == 2
+    for page in (artifact(compared, "compare.html"), artifact(runs_of(client, name)[0], "sweep.html")):
+        assert b"<b>x</b>" not in page
 
 
 def test_a_sweep_from_a_file_is_the_same_sweep(client, words: list[str], tmp_path: Path) -> None:
@@ -378,19 +385,56 @@ def test_judges_score_each_snapshot_where_the_goal_asks_for_it(client, words) ->
     assert {"merit", "kernel_distance", "recognised_rate_low"} <= set(children[0].data.metrics)
 
 
-def test_a_sweep_whose_run_was_deleted_is_gone_on_with_and_one_of_another_store_is_refused(
-    client, words, monkeypatch, capsys
-) -> None:
-    call("sweep", [*words, "--sweep=here", "--n_trials=1"])
-    parent, _ = runs_of(client, "here")
-    client.delete_run(parent.info.run_id)
+def test_a_sweep_whose_run_was_deleted_is_restored_with_its_trials(client, words, capsys) -> None:
     call("sweep", [*words, "--sweep=here", "--n_trials=2"])
+    parent, trials = runs_of(client, "here")
+    for run in (parent, *trials):
+        client.delete_run(run.info.run_id)
+    call("sweep", [*words, "--sweep=here", "--n_trials=3"])
     assert f"The run {parent.info.run_id} of here had been deleted; it is restored" in capsys.readouterr().out
     again, children, _ = agree(client, "here")
-    assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED" and len(children) == 2
-    monkeypatch.setattr(reading, "is_there", lambda run_id: False)
-    with pytest.raises(TrackingError, match="the run .* of here is not in"):
-        call("sweep", [*words, "--sweep=here", "--n_trials=3"])
+    assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED" and len(children) == 3
+    assert [child.info.run_id for child in children[:2]] == [run.info.run_id for run in trials]
+    assert all("target_probability" in child.data.metrics for child in children)
+
+
+def test_a_trial_whose_run_a_person_deleted_is_not_made_again(client, words) -> None:
+    call("sweep", [*words, "--sweep=picked", "--n_trials=2"])
+    client.delete_run(runs_of(client, "picked")[1][0].info.run_id)
+    call("sweep", [*words, "--sweep=picked", "--n_trials=3"])
+    assert [run.info.run_name for run in runs_of(client, "picked")[1]] == ["trial 1", "trial 2"]
+
+
+def test_a_sweep_that_was_deleted_for_good_begins_anew_and_its_trials_are_kept(client, words, capsys) -> None:
+    call("sweep", [*words, "--sweep=purged", "--n_trials=2"])
+    parent, trials = runs_of(client, "purged")
+    for run in (parent, *trials):
+        client.delete_run(run.info.run_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+        ids = ",".join(run.info.run_id for run in (parent, *trials))
+        done = CliRunner().invoke(mlflow.cli.gc, ["--backend-store-uri", mlflow.get_tracking_uri(), "--run-ids", ids])
+        assert done.exit_code == 0, done.output
+    call("sweep", [*words, "--sweep=purged", "--n_trials=1"])
+    assert "was deleted for good. A new sweep begins" in capsys.readouterr().out
+    assert len(agree(client, "purged")[1]) == 1
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("sweeps.journal"))
+    (kept,) = [study for study in optuna.get_all_study_summaries(storage) if study.study_name.startswith("purged, ")]
+    assert kept.n_trials == 2
+
+
+def test_a_sweep_in_another_store_or_in_a_deleted_experiment_is_refused(client, words, monkeypatch) -> None:
+    name = "elsewhere"
+    experiment = client.create_experiment("to be deleted")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    call("sweep", [*words, f"--sweep={name}", "--n_trials=1"])
+    client.delete_experiment(experiment)
+    with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment}"):
+        call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
+    monkeypatch.setattr(study.Study, "tracking_store", "sqlite:///another.db")
+    monkeypatch.setattr(sweep_runs, "is_gone", lambda run_id: True)
+    with pytest.raises(TrackingError, match=f"the run .* of {name} is not in"):
+        call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
 
 
 @pytest.mark.slow
@@ -417,7 +461,7 @@ def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, 
     call("compare", [f"--sweeps={swept},other", "--confirm=2", data])
     out = capsys.readouterr().out
     assert "| eight | probability | 8 |" in out and "eight against other" in out
-    (run,) = client.search_runs(["0"], "tags.kind = 'compare'")
+    run = client.search_runs(["0"], "tags.kind = 'compare'")[0]
     assert (run.info.status, run.info.run_name) == ("FINISHED", "compare-eight-other")
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert pictures == {"figures/best_side_by_side.png", "figures/probability_against_l2_weight.png"}

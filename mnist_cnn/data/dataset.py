@@ -87,6 +87,11 @@ def load_test(dataset: str = "mnist") -> LabelledImages:
     return _load(dataset, "test")
 
 
+def origin(dataset: str) -> str:
+    """What tells which data a model learned from: `mnist`, also for a part of it, or the digest of a file's images."""
+    return "mnist" if dataset.partition(":")[0] == "mnist" else load_train(dataset).digest
+
+
 def split(images: LabelledImages, validation_fraction: float = 0.1) -> Split:
     """Cut off the last `validation_fraction` of the training images for validation.
 

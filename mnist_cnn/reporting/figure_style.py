@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,15 @@ def fixed_figure(
     return figure
 
 
+@contextmanager
+def any_name() -> Iterator[None]:
+    """Also decorates what draws: a name may hold letters that the font lacks. They become boxes, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+@any_name()
 def as_png(figure: Figure) -> bytes:
     """A figure as a PNG on white, cut to what it shows."""
     buffer = io.BytesIO()
@@ -37,6 +49,7 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+@any_name()
 @styled
 def as_svg(figure: Figure) -> str:
     """A figure as an <svg> element for a page. Text and axes take the page's colour; the ground is transparent."""
@@ -46,6 +59,7 @@ def as_svg(figure: Figure) -> str:
     return svg[svg.index("<svg") :].replace("#000000", "currentColor").replace(INK, "currentColor")
 
 
+@any_name()
 def as_pixels(figure: Figure) -> NDArray[np.uint8]:
     """(height, width, 3): a figure as a picture."""
     canvas: Any = FigureCanvasAgg(figure)

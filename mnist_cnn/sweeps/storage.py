@@ -127,8 +127,8 @@ def _connect_in_the_end(dialect: Any, record: Any, arguments: Any, options: Any)
             if time.monotonic() > deadline:
                 raise
             if not has_said:
-                minutes = SECONDS_OF_A_RESTART / 60
-                print(f"The sweep's database does not answer; waiting for it, {minutes:.0f} minutes at most.", flush=True)
+                limit = f"{SECONDS_OF_A_RESTART / 60:.0f} minutes at most"
+                print(f"The sweep's database does not answer; waiting for it, {limit}.", flush=True)
             has_said = True
             time.sleep(1)
 

@@ -45,8 +45,9 @@ PROCESS, RUN_ID, OUTCOME, LOSSES, RETRY_OF = "process", "run_id", "outcome", "lo
 """Attributes of a trial: its process, its MLflow run, how it ended, how often its settings were lost before, and the
 lost trial whose settings it retries."""
 
-MAKER, FINGERPRINT = "maker", "fingerprint"
-"""Attributes of a study: the process that made it, which opens the sweep's run too; and what it was made with."""
+MAKER, FINGERPRINT, TRACKING_STORE = "maker", "fingerprint", "tracking_store"
+"""Attributes of a study: the process that made it, which opens the sweep's run too; what it was made with; and the
+store that holds its run."""
 
 KILLED = "its process ended without a message (killed, or the machine stopped)"
 
@@ -98,9 +99,25 @@ class Study:
         """Id of the sweep's MLflow run; empty before there is one."""
         return str(self._study.user_attrs.get(RUN_ID, ""))
 
-    @run_id.setter
-    def run_id(self, run_id: str) -> None:
+    @property
+    def tracking_store(self) -> str:
+        """The address of the store that holds that run, without a password; empty before there is one."""
+        return str(self._study.user_attrs.get(TRACKING_STORE, ""))
+
+    def set_run(self, run_id: str, tracking_store: str) -> None:
+        """Say which run is the sweep's."""
+        self._study.set_user_attr(TRACKING_STORE, tracking_store)
         self._study.set_user_attr(RUN_ID, run_id)
+
+    def retire(self) -> str:
+        """Keep the trials under another name, which is returned, so that a study can be made anew under this one."""
+        kept = f"{self.name}, until {datetime.now():%Y-%m-%d %H:%M:%S}"
+        with quiet():
+            optuna.copy_study(
+                from_study_name=self.name, from_storage=self._storage, to_storage=self._storage, to_study_name=kept
+            )
+            optuna.delete_study(study_name=self.name, storage=self._storage)
+        return kept
 
     def await_run_id(self) -> str:
         """The same, once the process that made the study has opened the run; empty if that is up to this process now.

@@ -112,7 +112,8 @@ def reconcile(sweep: Study, total: int, log: SweepLog) -> None:
         sweep.retry_lost()
     logged = log.states()
     for trial in sweep.trials():
-        if trial.state.is_finished() and logged.get(trial.number) != study.state_of(trial):
+        is_deleted = study.RUN_ID in trial.user_attrs and trial.number not in logged  # for good, by a person
+        if trial.state.is_finished() and not is_deleted and logged.get(trial.number) != study.state_of(trial):
             _log_end(sweep, trial, log)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,12 +22,16 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
+from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES
 from mnist_cnn.models.logits import refuse_misfit
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.store import TrackingError
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+TRAINED_ON_TAG = "trained_on"
+"""Of a model: the data it learned from, as `dataset.origin` names them."""
 
 HOW_TO_TRAIN = {
     "ordinary": "-P network=smooth -P epochs=3 -P learning_rate=0.002 -P label_smoothing=0",
@@ -76,14 +81,15 @@ def _save_network(path: str, validate_serving_input: bool, **arguments: Any) -> 
     mlflow.keras.save_model(path=path, **arguments)
 
 
-def resolve(word: str, regime: str = "", network: str = "") -> LoggedModel:
-    """A model from the id of a run or a `runs:/` or `models:/` URI, or the newest that was trained if it is empty.
+def resolve(word: str, data: str = "mnist", regime: str = "", network: str = "") -> LoggedModel:
+    """A model from the id of a run or a `runs:/` or `models:/` URI, or if it is empty the newest trained on a data set.
 
-    regime, network: of the newest, where only such a one will do. Raises `TrackingError` if there is none.
+    data: that data set, a `dataset` setting. regime, network: of the newest, where only such a one will do. Raises
+    `TrackingError` if there is none.
     """
     store.open_store()
     if not word:
-        return _newest(regime, network)
+        return _newest(data, regime, network)
     address = f"runs:/{word}/model" if RUN_ID.fullmatch(word) else word
     if not address.startswith(("runs:/", "models:/")):
         raise TrackingError(
@@ -100,18 +106,20 @@ def resolve(word: str, regime: str = "", network: str = "") -> LoggedModel:
     return LoggedModel(info.model_id, address)
 
 
-def _newest(regime: str, network: str) -> LoggedModel:
-    wanted = {"kind": "train", "regime": regime, "network": network}
+def _newest(data: str, regime: str, network: str) -> LoggedModel:
+    wanted = {"kind": "train", "regime": regime, "network": network, TRAINED_ON_TAG: dataset.origin(data)}
     found = logged_models(" AND ".join(f"tags.{name} = '{word}'" for name, word in wanted.items() if word))
     if found:
         return LoggedModel(found[0].model_id, f"models:/{found[0].model_id}")
+    given = "" if data == "mnist" else f" -P {shlex.quote(f'dataset={data}')}"
     if regime:
         raise TrackingError(
-            f"`{regime.replace('-', '_')}` was not given and {store.uri()} holds no such network; "
-            f"run `mlflow run . -e train {HOW_TO_TRAIN[regime]}` first."
+            f"`{regime.replace('-', '_')}` was not given and {store.uri()} holds no such network trained on {data}; "
+            f"run `mlflow run . -e train {HOW_TO_TRAIN[regime]}{given}` first."
         )
     raise TrackingError(
-        f"`model` was not given and {store.uri()} holds no trained one; run `mlflow run . -e train` first."
+        f"`model` was not given and {store.uri()} holds none trained on {data}; "
+        f"run `mlflow run . -e train{given}` first, or name another."
     )
 
 

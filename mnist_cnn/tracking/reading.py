@@ -13,11 +13,11 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.tracking import models, store
+from mnist_cnn.tracking import models
 from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
 
 
@@ -32,10 +32,15 @@ def is_there(run_id: str) -> bool:
     return False
 
 
-def search(condition: str, experiment_ids: Sequence[str] = ()) -> list[Run]:
-    """All runs that fulfil a condition in MLflow's words, newest first; in some experiments, or in all."""
+def search(condition: str, experiment_ids: Sequence[str] = (), view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    """All runs that fulfil a condition in MLflow's words, newest first; in some experiments, or in all.
+
+    A condition must hold no text that a person chose: MLflow's conditions cannot quote all of them.
+    """
     places = list(experiment_ids)
-    return mlflow.search_runs(places, condition, output_format="list", search_all_experiments=not places)
+    return mlflow.search_runs(
+        places, condition, run_view_type=view, output_format="list", search_all_experiments=not places
+    )
 
 
 def runs_below(parent: str) -> dict[str, Run]:
@@ -97,12 +102,3 @@ def read_json(run_id: str, path: str) -> dict[str, Any]:
     with suppress(ValueError):
         return dict(json.loads(content or b"{}"))
     return {}
-
-
-def quoted(text: str) -> str:
-    """A text as MLflow's search conditions take it, in quotes that it does not hold."""
-    if "'" not in text:
-        return f"'{text}'"
-    if '"' not in text:
-        return f'"{text}"'
-    raise store.TrackingError(f"{text!r} holds both kinds of quotes, which MLflow cannot search for; use one kind.")

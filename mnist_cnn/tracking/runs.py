@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,12 @@ class TrackedRun:
         """Link a model that this run reads."""
         self._client.log_inputs(self.run_id, models=[LoggedModelInput(model.model_id)])
         self.set_tags({"model_id": model.model_id})
+
+
+def metric_names(texts: Sequence[str]) -> list[str]:
+    """Texts that a person chose, as parts of metrics' names: letters, digits, `_`, `-`, spaces; at most 100; unique."""
+    names = [re.sub(r"[^\w\- ]", "_", text)[:100] for text in texts]
+    return [name if names.count(name) == 1 else f"{name} {number}" for number, name in enumerate(names, 1)]
 
 
 _open: list[TrackedRun] = []

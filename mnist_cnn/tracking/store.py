@@ -5,17 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import socket
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mlflow
+import sqlalchemy
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.runtime import locks
+from mnist_cnn.settings import hide_password
 from mnist_cnn.settings.errors import SettingError
 
 LOCK = ".mnist_cnn.lock"
 """A file beside the database. The database's own would not do: closing it would end SQLite's locks."""
+
+SECONDS_TO_ANSWER = 10.0
+"""A tracking server that takes no connection for so long when a command starts is not there."""
+
+SECONDS_OF_A_DATABASE_LOCK = 300
+"""So long a command waits for an SQLite database that another process has locked."""
 
 _opened: set[str] = set()
 
@@ -38,20 +49,44 @@ def folder() -> Path:
     `mlflow run` calls its command in the project's folder, whichever folder, and database, the person is in.
     """
     address = uri()
-    is_file = address.startswith("sqlite:///")
-    return Path(address.removeprefix("sqlite:///")).absolute().parent if is_file else Path.cwd()
+    if not address.startswith("sqlite:///"):
+        return Path.cwd()
+    path = address.removeprefix("sqlite:///").partition("?")[0]
+    return Path(unquote(path)).absolute().parent  # MLflow writes a space as %20
 
 
 def open_store() -> None:
     """Have the tables of a fresh database made by one process at a time: of several at once all but one would fail."""
     quiet_logs()
     address = uri()
-    if address in _opened or not address.startswith("sqlite:///"):
+    if address in _opened:
         return
-    if folder().is_dir():
+    if address.startswith("http"):
+        _refuse_silent_server(address)
+    elif address.startswith("sqlite:///") and folder().is_dir():
         with alone(), suppress(MlflowException):  # who opens a run next says it better
             mlflow.MlflowClient().search_experiments(max_results=1)
     _opened.add(address)
+
+
+def _refuse_silent_server(address: str) -> None:
+    """Say within seconds that nobody answers: MLflow tries for minutes, which is right once there is work to keep."""
+    server = urlsplit(address)
+    try:
+        port = server.port or (443 if server.scheme == "https" else 80)
+        socket.create_connection((server.hostname or "", port), timeout=SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"the tracking server {hide_password(address)} does not answer ({error}).") from error
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute", retval=True)
+def _wait_longer(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """Wait minutes for an SQLite database that another process has locked; MLflow waits for 20 s.
+
+    It sets that in each session (mlflow/store/db/utils.py), with no way to ask for another value.
+    """
+    longer = f"PRAGMA busy_timeout = {1000 * SECONDS_OF_A_DATABASE_LOCK};"
+    return (longer if statement == "PRAGMA busy_timeout = 20000;" else statement), parameters
 
 
 def alone() -> AbstractContextManager[None]:

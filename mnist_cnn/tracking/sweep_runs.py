@@ -6,14 +6,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -111,9 +110,12 @@ class SweepRuns:
         return TrialRun(run.info.run_id) if run else None
 
     def states(self) -> dict[int, str]:
-        """How each trial ended by what its run says; empty where the run has not ended so."""
+        """How each trial ended by what its run says; empty where the run has not ended so.
+
+        A person may have deleted the run of a trial: it says what it said.
+        """
         found = {}
-        for number, run in _trial_runs(self._parent, self._experiment).items():
+        for number, run in _trial_runs(self._parent, self._experiment, ViewType.ALL).items():
             state = run.data.tags.get(STATE_TAG, "")
             found[number] = state if run.info.status == STATUS.get(state) else ""
         return found
@@ -131,18 +133,39 @@ def images_of(run_id: str) -> dict[str, NDArray[Any]]:
 
 def run_id_of(sweep: str) -> str:
     """Id of the run of the sweep of that name, in all experiments; empty where there is none."""
-    found = reading.search(f"tags.{KIND_TAG} = 'sweep' AND tags.{SWEEP_TAG} = {reading.quoted(sweep)}")
-    return str(found[0].info.run_id) if found else ""
+    return next((str(run.info.run_id) for run in _all_sweeps() if run.data.tags[SWEEP_TAG] == sweep), "")
+
+
+def is_gone(run_id: str) -> bool:
+    """Whether a run is not in the store, not even deleted."""
+    try:
+        reading.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
+    return False
 
 
 def restore(run_id: str) -> bool:
-    """Restore a run that was deleted. False where there was nothing to restore."""
+    """Restore the run of a sweep and those of its trials where it was deleted. False where there was nothing to do.
+
+    Raises `TrackingError` where its experiment was deleted.
+    """
     client = mlflow.MlflowClient()
-    with suppress(MlflowException):
-        if client.get_run(run_id).info.lifecycle_stage == "deleted":
-            client.restore_run(run_id)
-            return True
-    return False
+    run = client.get_run(run_id)
+    experiment = client.get_experiment(run.info.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"`sweep`: the experiment {experiment.name} of its run {run_id} was deleted. Restore it: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}. Or give another name."
+        )
+    if run.info.lifecycle_stage == "active":
+        return False
+    client.restore_run(run_id)
+    for trial in _trial_runs(run_id, experiment.experiment_id, ViewType.DELETED_ONLY).values():
+        client.restore_run(trial.info.run_id)
+    return True
 
 
 def settings_of_trial(trial: str) -> dict[str, Any]:
@@ -176,19 +199,19 @@ def read_sweep(run_id: str) -> SweepRecord:
     return _record(reading.get_run(run_id))
 
 
-def read_sweeps(names: Sequence[str]) -> list[SweepRecord]:
-    """Sweeps by name or by their runs' ids; without any, all that have a complete trial, the oldest first.
+def read_sweeps(names: str) -> list[SweepRecord]:
+    """Sweeps by names or their runs' ids, with commas; without any, all that have a complete trial, the oldest first.
 
     Raises `TrackingError` for one that is not there, or has no complete trial.
     """
-    if not names:
+    if not names.strip():
         records = [_record(run) for run in reversed(_all_sweeps())]
         complete = [record for record in records if record.complete]
         if not complete:
             raise TrackingError(f"`sweeps`: {store.uri()} holds none; run `mlflow run . -e sweep` first.")
         return complete
     chosen = []
-    for name in names:
+    for name in _split(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
         run_id = run_id_of(name) or name
         if not reading.is_there(run_id) or GOALS_TAG not in (run := reading.get_run(run_id)).data.tags:
             known = ", ".join(run.data.tags[SWEEP_TAG] for run in _all_sweeps()) or "none"
@@ -198,6 +221,15 @@ def read_sweeps(names: Sequence[str]) -> list[SweepRecord]:
         if not record.complete:
             raise TrackingError(f"`sweeps`: {record.name} has no complete trial yet.")
     return chosen
+
+
+def _split(names: str, known: Collection[str]) -> list[str]:
+    """Names between commas; a name that is known may hold commas itself."""
+    pieces = names.split(",")
+    lengths = range(len(pieces), 0, -1)
+    longest = next(n for n in lengths if n == 1 or ",".join(pieces[:n]).strip() in known)
+    rest = _split(",".join(pieces[longest:]), known) if longest < len(pieces) else []
+    return [name for name in [",".join(pieces[:longest]).strip(), *rest] if name]
 
 
 def _all_sweeps() -> list[Run]:
@@ -211,8 +243,8 @@ def _trial_run(parent: str, experiment: str, number: str) -> Run | None:
     return found[0] if found else None
 
 
-def _trial_runs(parent: str, experiment: str) -> dict[int, Run]:
-    found = reading.search(f"tags.`{PARENT_TAG}` = '{parent}' AND tags.{KIND_TAG} = 'trial'", [experiment])
+def _trial_runs(parent: str, experiment: str, view: int = ViewType.ACTIVE_ONLY) -> dict[int, Run]:
+    found = reading.search(f"tags.`{PARENT_TAG}` = '{parent}' AND tags.{KIND_TAG} = 'trial'", [experiment], view)
     return {int(run.data.tags[TRIAL_TAG]): run for run in found}
 
 
