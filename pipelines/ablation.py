@@ -32,9 +32,8 @@ def run(settings: AblationSettings) -> AblationResult:
     dataset.refuse_missing_classes(data.validation)
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     used = {
-        name: models.resolve(
-            uri, settings.dataset, regime=name, network="smooth"
-        )  # of one design: training alone differs
+        # Of one design, so that training alone differs.
+        name: models.resolve(uri, settings.dataset, regime=name, network="smooth")
         for name, uri in zip(REGIMES, given, strict=True)
         if name in settings.regimes
     }

@@ -99,6 +99,11 @@ def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[]
 
     prepare: makes what runs a trial; called only where there is a trial to run.
     """
+    if not settings.storage and runs.is_in_a_temporary_clone():
+        raise TrackingError(
+            "`storage` is needed: `mlflow run` works in a temporary clone here, and the sweep's trials would go with "
+            "it. Give the path of a journal that stays, or a database."
+        )
     storage = settings.storage or str(store.folder() / "sweeps.journal")
     settings, fingerprint = _resolved(settings, storage, data)
     space = settings.space

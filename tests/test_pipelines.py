@@ -372,6 +372,20 @@ def test_a_space_in_the_path_is_a_space(client, tmp_path: Path, monkeypatch) -> 
     mlflow.set_tracking_uri(None)
 
 
+def test_a_temporary_clone_is_told_from_a_folder_that_stays(client, monkeypatch) -> None:
+    monkeypatch.setattr(store, "uri", lambda: "http://server")
+    for source, is_temporary in (
+        ("git://127.0.0.1/project", True),
+        (f"file://{os.getcwd()}#part", False),
+        (os.getcwd(), False),
+        ("file:///elsewhere", True),
+    ):
+        run = client.create_run("0", tags={"mlflow.source.name": source})
+        monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+        assert runs.is_in_a_temporary_clone() == is_temporary
+        client.set_terminated(run.info.run_id)
+
+
 def test_a_file_system_without_locks_is_said_and_worked_on(tmp_path: Path, monkeypatch, capsys) -> None:
     def refuse(handle: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

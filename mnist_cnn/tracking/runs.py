@@ -325,6 +325,15 @@ def _close(run: TrackedRun, status: str, reason: str) -> None:
         )
 
 
+def is_in_a_temporary_clone() -> bool:
+    """Whether `mlflow run` fetched the project from an address, and the store is no file of a folder that stays."""
+    run_id = os.environ.get(RUN_ID_VARIABLE)
+    if not run_id or store.uri().startswith("sqlite:///"):
+        return False
+    source = mlflow.get_run(run_id).data.tags.get("mlflow.source.name", "").removeprefix("file://").partition("#")[0]
+    return not Path.cwd().is_relative_to(Path(source).resolve())
+
+
 def mark_ended(status: str, reason: str) -> None:
     """Where `mlflow run` has made a run and its command ends before it opened it: say why, and end it."""
     if run_id := os.environ.get(RUN_ID_VARIABLE):
