@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import socket
+import sqlite3
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ LOCK = ".mnist_cnn.lock"
 SECONDS_TO_ANSWER = 10.0
 """A tracking server that takes no connection for so long when a command starts is not there."""
 
-SECONDS_OF_A_DATABASE_LOCK = 300
-"""So long a command waits for an SQLite database that another process has locked."""
+WAIT_FOR_LOCKS = "PRAGMA busy_timeout = 300000;"
+"""Milliseconds for which a command waits for an SQLite database that another process has locked."""
 
 _opened: set[str] = set()
 
@@ -79,14 +80,17 @@ def _refuse_silent_server(address: str) -> None:
         raise TrackingError(f"the tracking server {hide_password(address)} does not answer ({error}).") from error
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute", retval=True)
-def _wait_longer(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-    """Wait minutes for an SQLite database that another process has locked; MLflow waits for 20 s.
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _wait_for_locks(connection: Any, _record: Any) -> None:
+    """Wait minutes for an SQLite database that another process has locked."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute(WAIT_FOR_LOCKS)
 
-    It sets that in each session (mlflow/store/db/utils.py), with no way to ask for another value.
-    """
-    longer = f"PRAGMA busy_timeout = {1000 * SECONDS_OF_A_DATABASE_LOCK};"
-    return (longer if statement == "PRAGMA busy_timeout = 20000;" else statement), parameters
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute", retval=True)
+def _keep_waiting(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    """MLflow sets 20 s in each session (mlflow/store/db/utils.py), with no way to ask for another value."""
+    return (WAIT_FOR_LOCKS if statement == "PRAGMA busy_timeout = 20000;" else statement), parameters
 
 
 def alone() -> AbstractContextManager[None]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ from mnist_cnn.settings import OptimizeSettings
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.tracking import reading, store
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
-from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SECONDS_BETWEEN_FLUSHES, TrackedRun
+from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, TrackedRun
 from mnist_cnn.tracking.store import TrackingError
 
 SWEEP_TAG, TRIAL_TAG, STATE_TAG, VALUES_TAG = "sweep", "trial", "state", "values"
@@ -32,36 +31,11 @@ GOALS_TAG, OF_TAG = "goals", "sweep_of"
 STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "lost": "KILLED"}
 IMAGES_FILE = "images.npz"
 
-ABOUT_TRIAL = """\
-Trial {number} of the sweep `{sweep}`. Its settings are the parameters, its numbers step by step the metrics;
-the tags `state` and `reason` say how it ended.
-
-**What to look at**: `film_strip.png`, the way of its images, where it has some; the sweep's own run above, whose
-`sweep.html` shows all trials; select several and press *Compare*.
-"""
+ABOUT_TRIAL = Path(__file__).with_name("about_trial.md")
 
 
-class TrialRun:
+class TrialRun(TrackedRun):
     """The run of one trial: a `mnist_cnn.sweeps.worker.TrialLog`."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self._client = mlflow.MlflowClient()
-        self._buffer: list[Metric] = []
-        self._flushed = time.monotonic()
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Buffer numbers, and send them every two seconds."""
-        now = int(time.time() * 1000)
-        self._buffer += [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        if time.monotonic() - self._flushed > SECONDS_BETWEEN_FLUSHES:
-            self.flush()
-
-    def flush(self) -> None:
-        for start in range(0, len(self._buffer), 1000):
-            self._client.log_batch(self.run_id, metrics=self._buffer[start : start + 1000])
-        self._buffer.clear()
-        self._flushed = time.monotonic()
 
     def log_files(self, files: Mapping[str, bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Log small files, and one .npz of arrays."""
@@ -74,7 +48,7 @@ class TrialRun:
     def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
         """Log how the trial ended, and end the run."""
         tags = {STATE_TAG: state, REASON_TAG: reason[:LONGEST_TAG], VALUES_TAG: json.dumps(list(values))}
-        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self.set_tags(tags)
         self._client.set_terminated(self.run_id, STATUS[state])
 
 
@@ -99,15 +73,16 @@ class SweepRuns:
             SWEEP_TAG: self._sweep,
             TRIAL_TAG: str(number),
             STATE_TAG: "running",
-            NOTE_TAG: ABOUT_TRIAL.format(number=number, sweep=self._sweep),
+            NOTE_TAG: ABOUT_TRIAL.read_text().format(number=number, sweep=self._sweep),
         }
-        run_id = client.create_run(self._experiment, tags=tags, run_name=f"trial {number}").info.run_id
-        client.log_batch(run_id, params=[Param(name, word) for name, word in settings.items() if word != ""])
-        return TrialRun(run_id)
+        run = client.create_run(self._experiment, tags=tags, run_name=f"trial {number}")
+        params = [Param(name, word) for name, word in settings.items() if word != ""]
+        client.log_batch(run.info.run_id, params=params)
+        return TrialRun(run)
 
     def trial_log(self, number: int) -> TrialRun | None:
         run = _trial_run(self._parent, self._experiment, str(number))
-        return TrialRun(run.info.run_id) if run else None
+        return TrialRun(run) if run else None
 
     def states(self) -> dict[int, str]:
         """How each trial ended by what its run says; empty where the run has not ended so.
