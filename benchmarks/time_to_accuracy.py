@@ -44,11 +44,11 @@ def main() -> None:
         network = keras.Sequential(
             [
                 keras.Input((28, 28, 1)),
-                layers.Conv2D(32, 3, activation="relu"),
-                layers.MaxPooling2D(2),
-                layers.Conv2D(64, 3, activation="relu"),
-                layers.MaxPooling2D(2),
-                layers.Flatten(),
+                layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
+                layers.MaxPooling2D(2, data_format="channels_last"),
+                layers.Conv2D(64, 3, activation="relu", data_format="channels_last"),
+                layers.MaxPooling2D(2, data_format="channels_last"),
+                layers.Flatten("channels_last"),
                 layers.Dropout(0.5),
                 layers.Dense(10, activation="softmax"),
             ]

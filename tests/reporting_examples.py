@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization import starts
-from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.judging import ablation, nearest_digits, scorecard
 from mnist_cnn.judging.search import Searches
 from mnist_cnn.settings import OptimizeSettings, TrainSettings, search_space

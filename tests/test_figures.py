@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.reporting import ablation_figures, image_sheet, search_figures, sweep_charts, training_figures
 from mnist_cnn.reporting.chart_lines import Axis, Line, lines_of_records, lines_of_study
 from mnist_cnn.reporting.figure_style import as_pixels, as_svg

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from mnist_cnn.data import dataset
-from mnist_cnn.input_optimization.ascent import AscentDiverged, AscentResult
+from mnist_cnn.input_optimization.ascent import AscentDiverged
+from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.search import Searches
 from mnist_cnn.reporting import search_figures

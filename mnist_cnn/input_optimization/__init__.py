@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_PLACES = {"ascend": "ascent", "AscentResult": "ascent", "AscentDiverged": "ascent", "AscentSettings": "ascent"}
+_PLACES = {"ascend": "ascent", "AscentResult": "result", "AscentDiverged": "ascent", "AscentSettings": "ascent"}
 __all__ = tuple(_PLACES)
 
 

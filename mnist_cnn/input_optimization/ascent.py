@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import psutil
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from mnist_cnn.input_optimization import objectives, penalties
+from mnist_cnn.input_optimization.result import AscentResult, empty_result, warn_of_failure
 from mnist_cnn.models import logits, transforms
+from mnist_cnn.models.forward import Kept, form_of
+from mnist_cnn.models.logits import UNIT
 from mnist_cnn.settings import AscentSettings
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import Notice, SettingError
 
 LARGEST_BATCH = 256
 """Images that share a batch where memory allows."""
@@ -58,87 +59,42 @@ class AscentDiverged(ArithmeticError):
     """A network's output became NaN or infinite; the message names image and step."""
 
 
-@dataclass(frozen=True)
-class AscentResult:
-    """n searches with s snapshots on a network of k classes. All numbers are of the images as they are, untransformed.
-
-    steps: (s,) int, steps done at each snapshot, the first 0.
-    snapshots: (s, n, height, width, channels) float32 in [0, 1].
-    losses: (s, n) objective plus weighted penalties. objectives: (s, n) the objective alone.
-    cross_entropies, kl_divergences: (s, n) in nats, whatever the objective.
-    probabilities: (s, n, k). targets: (n, k).
-    best_images: (n, height, width, channels), each search's image of least loss. best_losses: (n,). best_steps: (n,).
-    With random transforms the best is sought among the snapshots, else among all steps.
-    """
-
-    steps: NDArray[np.int64]
-    snapshots: NDArray[np.float32]
-    losses: NDArray[np.float32]
-    objectives: NDArray[np.float32]
-    cross_entropies: NDArray[np.float32]
-    kl_divergences: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    targets: NDArray[np.float32]
-    best_images: NDArray[np.float32]
-    best_losses: NDArray[np.float32]
-    best_steps: NDArray[np.int64]
-
-    @property
-    def final(self) -> NDArray[np.float32]:
-        """(n, height, width, channels): the images after the last step."""
-        return self.snapshots[-1]
-
-    @property
-    def penalties(self) -> NDArray[np.float32]:
-        """(s, n): what the weighted penalties add to the objective."""
-        return self.losses - self.objectives
-
-    @property
-    def target_probabilities(self) -> NDArray[np.float32]:
-        """(s, n): probability that the network gives to the classes of the target, taken together."""
-        return np.where(self.targets > 0, self.probabilities, 0).sum(axis=-1)
-
-    def metrics(self, snapshot: int) -> dict[str, float]:
-        """One snapshot's means over the searches, by the names under which a run holds them; others are not read."""
-        probabilities = self.probabilities[snapshot]
-        first_choices = probabilities.argmax(axis=1)
-        return {
-            "loss": float(self.losses[snapshot].mean()),
-            "cross_entropy": float(self.cross_entropies[snapshot].mean()),
-            "kl_divergence": float(self.kl_divergences[snapshot].mean()),
-            "penalty": float((self.losses[snapshot] - self.objectives[snapshot]).mean()),
-            "target_probability": float(np.where(self.targets > 0, probabilities, 0).sum(axis=1).mean()),
-            "hit_share": float((self.targets[np.arange(len(first_choices)), first_choices] > 0).mean()),
-        }
-
-
 def ascend(
     network: keras.Model,
     starts: ArrayLike,
     targets: ArrayLike,
     settings: AscentSettings | None = None,
     *,
+    value_range: tuple[float, float] = UNIT,
     on_progress: Callable[[int, int], None] | None = None,
     on_snapshot: Callable[[AscentResult, int], None] | None = None,
 ) -> AscentResult:
     """Change images step by step until `network` sees in them what `targets` say.
 
-    network: any Keras classifier of images that ends in logits or in softmax; it is not changed.
-    starts: (n, height, width, channels) in [0, 1]. targets: (n, k) or (k,) shares of the classes, rows sum to 1.
+    network: any Keras classifier of images that ends in logits, softmax or sigmoids; it is not changed.
+    starts: (n, height, width, channels) within `value_range`, or the form that the network takes.
+    targets: (n, k) or (k,) shares of the classes, rows sum to 1.
     settings: numbers for all images, or arrays of n for all but steps, schedule and objective.
+    value_range: what is black and what is white to the network: (0, 255) for one with its preprocessing inside.
+    Learning rate, penalties and noise are in shares of this range, whatever it is.
     on_progress: called with image-steps done and image-steps in all.
     on_snapshot: called with the result, which is filled up to and with a snapshot, and that snapshot's index. What it
     raises ends the search.
 
-    Raises `SettingError` for input that does not fit, `AscentDiverged` for an output that is not finite.
+    Raises `SettingError` for input that does not fit, `AscentDiverged` for an output that is not finite. What works and
+    looks wrong is said in a `Notice`, which is a warning.
     """
     settings = settings or AscentSettings()
-    images = _checked_starts(starts, network)
+    value_range = _checked_range(value_range)
+    images = _checked_starts(starts, network, value_range)
     numbers = {name: _spread(settings, name, len(images), np.float32) for name in _NUMBERS}
     seeds = _spread(settings, "seed", len(images), np.int32)
-    loop = _loop_for(network, images.shape[1:], numbers, settings)
+    loop = _loop_for(network, images.shape[1:], numbers, settings, value_range)
+    if loop.is_sigmoid:
+        text = f"the network {network.name} ends in sigmoids: each class has a probability of its own."
+        warnings.warn(text, Notice, stacklevel=2)
     wanted = _checked_targets(targets, len(images), loop.num_classes)
-    result = _empty_result(images, wanted, settings)
+    found = empty_result(form_of(network, images.shape[1:]), wanted, settings)
     batch, lanes = loop.batch_size(settings.memory_gib)
     searches = []
     for first in range(0, len(images), batch):
@@ -154,16 +110,17 @@ def ascend(
         if on_progress is not None:
             on_progress(sum(search.done * search.size for search in searches), total)
 
-    for index, until in enumerate(result.steps.tolist()):
+    for index, until in enumerate(found.steps.tolist()):
         for search in searches:
             if until:
                 search.advance(until, report)
-            search.measure(result, index)
+            search.measure(found, index)
         if on_snapshot is not None:
-            on_snapshot(result, index)
+            on_snapshot(found, index)
     for search in searches:
-        search.write_best(result)
-    return result
+        search.write_best(found)
+    warn_of_failure(found, settings, value_range)
+    return found
 
 
 class _Chunk(NamedTuple):
@@ -226,12 +183,13 @@ class _Search:
                 + ("try a lower `learning_rate`" if self.done else "the network itself gives NaN or infinity")
             )
         self._state = self._state.with_best(numbers["losses"], self.done)
-        result.snapshots[index, self._part] = self._state.images.numpy()[: self.size]
+        result.snapshots[index, self._part] = self._loop.shown(self._state.images)[: self.size]
         for name, values in numbers.items():
             getattr(result, name)[index, self._part] = values.numpy()[: self.size]
 
     def write_best(self, result: AscentResult) -> None:
-        for name in ("best_images", "best_losses", "best_steps"):
+        result.best_images[self._part] = self._loop.shown(self._state.best_images)[: self.size]
+        for name in ("best_losses", "best_steps"):
             getattr(result, name)[self._part] = getattr(self._state, name).numpy()[: self.size]
 
 
@@ -239,12 +197,22 @@ class _Loop:
     """The compiled functions for one network, shape of images, and choice of terms."""
 
     def __init__(
-        self, network: keras.Model, shape: tuple[int, ...], active: frozenset[str], settings: AscentSettings
+        self,
+        network: keras.Model,
+        shape: tuple[int, ...],
+        active: frozenset[str],
+        settings: AscentSettings,
+        value_range: tuple[float, float],
     ) -> None:
-        self._logits = logits.Logits(network, shape)
-        self.num_classes = self._logits.num_classes
+        self._logits = logits.Logits(network, shape, value_range)
+        self.num_classes, self.is_sigmoid = self._logits.num_classes, self._logits.is_sigmoid
+        self._range, self._form = value_range, form_of(network, shape)
         self._penalties = {name: cost for name, cost in penalties.PENALTIES.items() if f"{name}_weight" in active}
-        self._objective = getattr(objectives, settings.objective)
+        of_head = "sigmoid_" if self.is_sigmoid else ""
+        self._cross_entropy = getattr(objectives, f"{of_head}cross_entropy")
+        self._kl_divergence = getattr(objectives, f"{of_head}kl_divergence")
+        is_plain = settings.objective == "cross_entropy"
+        self._objective = self._cross_entropy if is_plain else getattr(objectives, settings.objective)
         self._active = active
         self._is_random = bool(active & {"pose", *_AFFINE, "noise"})
         self._decay_over = settings.steps if settings.schedule == "cosine" else None
@@ -255,6 +223,12 @@ class _Loop:
         chunk = _Chunk(table, whole, dict.fromkeys(_NUMBERS, numbers))
         self.advance = tf.function(self._advance, input_signature=[state, chunk, count, count], autograph=False)
         self.measure = tf.function(self._measure, input_signature=[images, chunk], autograph=False)
+
+    def shown(self, images: Any) -> NDArray[np.float32]:
+        """Images (m, height, width, channels) in [0, 1] as the network takes them: in its range and form."""
+        low, high = self._range
+        values = images.numpy() if self._range == UNIT else low + (high - low) * images.numpy()
+        return values.reshape(-1, *self._form)
 
     def batch_size(self, memory_gib: float) -> tuple[int, int]:
         """How many images share a batch, and the number whose multiples batches are filled up to.
@@ -333,9 +307,9 @@ class _Loop:
         return {
             "losses": tf.reduce_sum([objective, *paid], axis=0),
             "objectives": objective,
-            "cross_entropies": objectives.cross_entropy(logits, chunk.targets),
-            "kl_divergences": objectives.kl_divergence(logits, chunk.targets),
-            "probabilities": tf.nn.softmax(logits),
+            "cross_entropies": self._cross_entropy(logits, chunk.targets),
+            "kl_divergences": self._kl_divergence(logits, chunk.targets),
+            "probabilities": self._logits.probabilities(logits),
         }
 
 
@@ -351,23 +325,24 @@ def _along_own_direction(features: Any, seeds: Any) -> Any:
     return tf.reduce_sum(directions * tf.reshape(features, (-1, size)), axis=1)
 
 
-_LOOPS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[Any, ...], _Loop]] = weakref.WeakKeyDictionary()
+_LOOPS: Kept[_Loop] = Kept()
 
 
 def _loop_for(
-    network: keras.Model, shape: tuple[int, ...], numbers: dict[str, NDArray[Any]], settings: AscentSettings
+    network: keras.Model,
+    shape: tuple[int, ...],
+    numbers: dict[str, NDArray[Any]],
+    settings: AscentSettings,
+    value_range: tuple[float, float] = UNIT,
 ) -> _Loop:
-    """A loop compiled before where there is one: tracing takes as long as hundreds of steps.
+    """A loop compiled before where there is one: compiling takes as long as hundreds of steps.
 
     What is 0 for all images is left out; other numbers do not matter, so that a sweep compiles once.
     """
     active = frozenset(name for name in _NUMBERS if numbers[name].any())
     total = settings.steps if settings.schedule == "cosine" else None
-    key = (shape, active, settings.objective, total)
-    loops = _LOOPS.setdefault(network, {})
-    if key not in loops:
-        loops[key] = _Loop(network, shape, active, settings)
-    return loops[key]
+    key = (active, settings.objective, total, value_range)
+    return _LOOPS.get(network, shape, key, lambda forward: _Loop(network, shape, active, settings, value_range))
 
 
 def _spread(settings: AscentSettings, name: str, num_images: int, dtype: Any) -> NDArray[Any]:
@@ -380,22 +355,44 @@ def _spread(settings: AscentSettings, name: str, num_images: int, dtype: Any) ->
     return np.ascontiguousarray(np.broadcast_to(values, (num_images,)))
 
 
-def _checked_starts(starts: ArrayLike, network: keras.Model) -> NDArray[np.float32]:
+def _checked_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    numbers = np.asarray(value_range)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "fiu" or not -np.inf < numbers[0] < numbers[1] < np.inf:
+        raise SettingError(f"`value_range` must be two numbers, black and white, such as (0, 255); got {value_range}.")
+    return float(numbers[0]), float(numbers[1])
+
+
+def _checked_starts(starts: ArrayLike, network: keras.Model, value_range: tuple[float, float]) -> NDArray[np.float32]:
+    """The starts as (n, height, width, channels) in [0, 1]."""
     images = np.asarray(starts)
-    if images.ndim != 4 or len(images) == 0:
-        raise SettingError(
-            f"`starts` must have the shape (n, height, width, channels), n at least 1; got {images.shape}."
-        )
-    if images.dtype.kind not in "fiub":
-        raise SettingError(f"`starts` must hold numbers from 0 to 1; got the dtype {images.dtype}.")
-    images = images.astype(np.float32)
-    low, high = images.min(), images.max()
-    if not (low >= 0 and high <= 1):  # NaN included
-        raise SettingError(f"`starts` must hold numbers from 0 to 1; they are from {low:g} to {high:g}.")
     expected = getattr(network, "input_shape", None)
-    if isinstance(expected, tuple) and not tf.TensorShape(expected).is_compatible_with(images.shape):
-        raise SettingError(f"`starts` must have the shape that the network takes, {expected}; got {images.shape}.")
-    return images
+    given = images.shape
+    if isinstance(expected, tuple) and images.ndim < 4 and tf.TensorShape(expected).is_compatible_with(given):
+        images = _with_axes(images)
+    if images.ndim != 4 or len(images) == 0:
+        raise SettingError(f"`starts` must have the shape (n, height, width, channels), n at least 1; got {given}.")
+    low, high = value_range
+    if images.dtype.kind not in "fiub":
+        raise SettingError(f"`starts` must hold numbers from {low:g} to {high:g}; got the dtype {images.dtype}.")
+    least, most = images.min(), images.max()
+    if not (least >= low and most <= high):  # NaN included
+        raise SettingError(
+            f"`starts` must hold numbers from {low:g} to {high:g}; they are from {least:g} to {most:g}. A network for "
+            "other grey levels has them in `value_range`."
+        )
+    form = form_of(network, images.shape[1:])
+    if isinstance(expected, tuple) and not tf.TensorShape(expected).is_compatible_with((len(images), *form)):
+        raise SettingError(f"`starts` must have the shape that the network takes, {expected}; got {given}.")
+    images = images.astype(np.float32)
+    return images if value_range == UNIT else np.clip((images - np.float32(low)) / np.float32(high - low), 0, 1)
+
+
+def _with_axes(images: NDArray[Any]) -> NDArray[Any]:
+    """(n, height, width, 1) of grey images (n, height, width), or of their pixels in a row if they are square."""
+    side = math.isqrt(images.shape[-1])
+    if images.ndim == 2 and side * side == images.shape[-1]:
+        return images.reshape(-1, side, side, 1)
+    return images[..., np.newaxis] if images.ndim == 3 else images
 
 
 def _checked_targets(targets: ArrayLike, num_images: int, num_classes: int) -> NDArray[np.float32]:
@@ -415,25 +412,3 @@ def _checked_targets(targets: ArrayLike, num_images: int, num_classes: int) -> N
             f"{np.array2string(shares[row], precision=4, threshold=20)}, with the sum {sums[row]:g}."
         )
     return (shares / sums[:, np.newaxis]).astype(np.float32)
-
-
-def _empty_result(images: NDArray[np.float32], targets: NDArray[np.float32], settings: AscentSettings) -> AscentResult:
-    steps = np.unique([*range(0, settings.steps, settings.snapshot_every), settings.steps])
-    table = (len(steps), len(images))
-    needed = 4 * (len(steps) * (images.size + len(images) * (4 + targets.shape[1])) + images.size)
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise SettingError(
-            f"`snapshot_every` of {settings.snapshot_every} keeps {len(steps):,} snapshots of {len(images):,} images, "
-            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; keep fewer, or search in parts."
-        )
-    return AscentResult(
-        steps=steps,
-        snapshots=np.empty((*table, *images.shape[1:]), np.float32),
-        **{name: np.empty(table, np.float32) for name in ("losses", "objectives", "cross_entropies", "kl_divergences")},
-        probabilities=np.empty((*table, targets.shape[1]), np.float32),
-        targets=targets,
-        best_images=np.empty_like(images),
-        best_losses=np.empty(len(images), np.float32),
-        best_steps=np.empty(len(images), np.int64),
-    )

@@ -1,6 +1,7 @@
 """What the search minimises in the network's output, one number an image.
 
 Each takes logits (n, k) and targets (n, k), rows of non-negative shares that sum to 1, and gives (n,) float32.
+Of a network that ends in sigmoids each class has a probability of its own, and its cross-entropy is another.
 A new objective is one function here and its name in `mnist_cnn.settings.OBJECTIVES`.
 """
 
@@ -36,3 +37,14 @@ def kl_divergence(logits: Any, targets: Any) -> Any:
     """sum_k t_k log(t_k / p_k), in nats: cross-entropy less the target's entropy, 0 where the target is met."""
     entropy = -tf.reduce_sum(tf.math.xlogy(targets, targets), axis=1)
     return cross_entropy(logits, targets) - entropy
+
+
+def sigmoid_cross_entropy(logits: Any, targets: Any) -> Any:
+    """-sum_k t_k log p_k + (1 - t_k) log(1 - p_k), in nats, where each p_k is a sigmoid of its own."""
+    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), axis=1)
+
+
+def sigmoid_kl_divergence(logits: Any, targets: Any) -> Any:
+    """That cross-entropy less the targets' own: 0 where each class has the probability that is asked for."""
+    entropy = -tf.reduce_sum(tf.math.xlogy(targets, targets) + tf.math.xlogy(1 - targets, 1 - targets), axis=1)
+    return sigmoid_cross_entropy(logits, targets) - entropy

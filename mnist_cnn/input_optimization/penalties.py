@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-BORDER = 1 / 7
-"""Share of each side that is border: 4 of 28 pixels, where MNIST has its margin."""
+BORDER = 7
+"""One part in so many of each side is border: 4 of 28 pixels, where MNIST has its margin."""
 
 
 def l2(images: Any) -> Any:
@@ -38,9 +40,8 @@ def smoothness(images: Any) -> Any:
 
 def border(images: Any) -> Any:
     """sum x^2 over the outer seventh on each side, where the training images are black: ours, for want of a paper."""
-    height, width = images.shape[1], images.shape[2]
-    rows, columns = (tf.abs(tf.linspace(-1.0, 1.0, size)) > 1 - 2 * BORDER for size in (height, width))
-    outside = tf.logical_or(rows[:, tf.newaxis], columns[tf.newaxis, :])
+    rows, columns = (_in_border(size) for size in images.shape[1:3])
+    outside = rows[:, np.newaxis] | columns
     return tf.reduce_sum(tf.square(images) * tf.cast(outside, images.dtype)[..., tf.newaxis], axis=(1, 2, 3))
 
 
@@ -54,6 +55,12 @@ def copies(images: Any, count: int) -> list[Any]:
     happen to be free: the same seed would now and then give another last digit, and soon another image.
     """
     return tf.unstack(tf.tile(images[tf.newaxis], (count, 1, 1, 1, 1)), num=count)
+
+
+def _in_border(size: int) -> NDArray[np.bool_]:
+    """(size,): whether a row or column lies in the border, counted in whole numbers: both ends alike, at any size."""
+    from_end = np.minimum(np.arange(size), np.arange(size)[::-1])
+    return BORDER * from_end < max(1, size - 1)
 
 
 def _over_neighbours(cost: Callable[[Any], Any], images: Any) -> Any:

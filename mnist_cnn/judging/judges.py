@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES, LabelledImages, Split
 from mnist_cnn.judging import handcrafted
 from mnist_cnn.models import networks
+from mnist_cnn.models.networks import LAST
 from mnist_cnn.runtime.randomness import derive_seed, generator
 from mnist_cnn.settings import PANELS, TrainSettings
 from mnist_cnn.training import evaluation, loop
@@ -309,7 +310,7 @@ _PREDICT: dict[str, Callable[..., NDArray[np.float32]]] = {"knn": _knn, "kernel"
 
 def _mlp(images: Any, parameters: Parameters) -> Any:
     """Pixels without their neighbourhood."""
-    hidden = layers.Flatten()(images)
+    hidden = layers.Flatten(LAST)(images)
     for _ in range(2):
         hidden = layers.Dense(int(parameters["units"]), use_bias=False)(hidden)
         hidden = layers.BatchNormalization(momentum=0.9)(hidden)
@@ -321,10 +322,12 @@ def _cnn(images: Any, parameters: Parameters) -> Any:
     """Small windows, ELU and max pooling, where the optimised networks have large windows, ReLU and strides."""
     hidden = images
     for times in (1, 2, 4):
-        hidden = layers.Conv2D(times * int(parameters["filters"]), 3, padding="same", use_bias=False)(hidden)
+        hidden = layers.Conv2D(times * int(parameters["filters"]), 3, padding="same", use_bias=False, data_format=LAST)(
+            hidden
+        )
         hidden = layers.BatchNormalization(momentum=0.9)(hidden)
-        hidden = layers.MaxPooling2D(2)(layers.ELU()(hidden))
-    return layers.Dropout(0.3)(layers.Flatten()(hidden))
+        hidden = layers.MaxPooling2D(2, data_format=LAST)(layers.ELU()(hidden))
+    return layers.Dropout(0.3)(layers.Flatten(LAST)(hidden))
 
 
 def _mixer(images: Any, parameters: Parameters) -> Any:
@@ -333,7 +336,8 @@ def _mixer(images: Any, parameters: Parameters) -> Any:
     Unlike theirs the patches overlap.
     """
     units = int(parameters["units"])
-    hidden = layers.Conv2D(units, int(parameters["patch"]), strides=int(parameters["stride"]))(images)
+    patch, stride = int(parameters["patch"]), int(parameters["stride"])
+    hidden = layers.Conv2D(units, patch, strides=stride, data_format=LAST)(images)
     num_patches = hidden.shape[1] * hidden.shape[2]
     hidden = layers.Reshape((num_patches, units))(hidden)
     for _ in range(2):
@@ -342,7 +346,7 @@ def _mixer(images: Any, parameters: Parameters) -> Any:
         hidden = layers.Add()([hidden, layers.Permute((2, 1))(between)])
         within = layers.Dense(2 * units, activation="relu")(layers.LayerNormalization()(hidden))
         hidden = layers.Add()([hidden, layers.Dense(units)(within)])
-    hidden = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(hidden))
+    hidden = layers.GlobalAveragePooling1D(data_format=LAST)(layers.LayerNormalization()(hidden))
     return layers.Dropout(0.1)(hidden)
 
 

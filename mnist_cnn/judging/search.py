@@ -10,7 +10,7 @@ import keras
 
 from mnist_cnn.data.dataset import NUM_CLASSES, LabelledImages
 from mnist_cnn.input_optimization import ascent, starts
-from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.scorecard import Scorecard, Scorer
 from mnist_cnn.settings import AscentSettings

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_cnn.models.forward import call, form_of, reason
 from mnist_cnn.settings.errors import SettingError
 
 COARSE, FINE = 2e-2, 1e-3
@@ -29,9 +30,11 @@ def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int
     logits: they will do as well.
     """
     try:
-        given = network(np.zeros((2, *shape), np.float32), training=False)
+        given = call(network, np.zeros((2, *shape), np.float32), form_of(network, shape))
+    except SettingError:
+        raise
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise SettingError(f"`model`: it cannot take images of the shape {shape}: {_reason(error)}") from error
+        raise SettingError(f"`model`: it cannot take images of the shape {shape}: {reason(error)}") from error
     if tuple(getattr(given, "shape", ())) != (2, num_classes):
         raise SettingError(
             f"`model`: its outputs must have the shape (n, {num_classes}), a number for each class; "
@@ -41,26 +44,32 @@ def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int
         raise SettingError("`model`: it gives no probabilities (at least 0, with the sum 1); end it in softmax.")
 
 
+UNIT = (0.0, 1.0)
+"""Range of grey levels that everything here works on."""
+
+
 class Logits:
     """Logits of any Keras classifier of images, for use within a compiled function; its weights are read, not kept.
 
-    Where the network ends in softmax, what softmax was applied to is taken out of the graph. Where it gives
-    probabilities that no softmax can be seen to make, their logarithms serve; else its outputs are logits.
+    Where the network ends in softmax or sigmoid, what that was applied to is taken out of the graph. Where it gives
+    probabilities that no such layer can be seen to make, their inverse serves; else its outputs are logits.
 
+    value_range: what the network calls black and white; images are in [0, 1] all the same.
     num_classes: of the network. bytes_per_image: of all that a forward pass computes for one image.
+    is_sigmoid: whether each class has a probability of its own, so that they need not sum to 1.
     Raises `SettingError` for a network that takes no such images or gives no (n, k) output.
     """
 
-    def __init__(self, network: keras.Model, shape: tuple[int, ...]) -> None:
+    def __init__(self, network: keras.Model, shape: tuple[int, ...], value_range: tuple[float, float] = UNIT) -> None:
         # Weakly, so that what is kept for a network does not keep it alive.
-        self._network = weakref.ref(network)
+        self._network, self._range, self._form = weakref.ref(network), value_range, form_of(network, shape)
         images = tf.TensorSpec((None, *shape), tf.float32)
         try:
             forward = tf.function(self._traced, autograph=False).get_concrete_function(images)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise SettingError(
                 f"the network {network.name} cannot take images of the shape (n, {', '.join(map(str, shape))}): "
-                f"{_reason(error)}"
+                f"{reason(error)}"
             ) from error
         output = forward.structured_outputs
         if not tf.is_tensor(output) or len(output.shape) != 2 or (output.shape[1] or 0) < 2:
@@ -69,12 +78,15 @@ class Logits:
                 f"classes; it gives {tf.nest.map_structure(lambda each: tuple(each.shape), output)}."
             )
         self.num_classes = int(output.shape[1])
-        self._takes_logarithm = False
-        if _before_softmax(forward.outputs[0]) is None:
+        self._takes_inverse, head = False, _head(forward.outputs[0])[1]
+        self.is_sigmoid = head == "Sigmoid"
+        if not head:
             grey = np.random.default_rng(0).random((8, *shape), np.float32)
-            given = forward(grey).numpy()
+            given = forward(grey).numpy().astype(np.float32)
             coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
-            self._takes_logarithm = are_probabilities(given.astype(np.float32), COARSE if coarse else FINE)
+            sums_to_1 = are_probabilities(given, COARSE if coarse else FINE)
+            self.is_sigmoid = not sums_to_1 and bool(given.min() >= 0 and 0 < given.max() <= 1)
+            self._takes_inverse = sums_to_1 or self.is_sigmoid
         if not self._has_gradient:
             raise SettingError(
                 f"the network {network.name} gives no gradient to the pixels; something in it rounds or cuts."
@@ -95,18 +107,24 @@ class Logits:
 
         A network without one has the images themselves for a feature map.
         """
-        output = self._forward(images)
-        before = _before_softmax(output)
-        output = output if before is None else before
+        output = _head(self._forward(images))[0]
         features = tf.cast(_last_feature_map(output), tf.float32)
         output = tf.cast(output, tf.float32)
-        logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._takes_logarithm else output
+        if not self._takes_inverse:
+            return output, features
+        logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny))
+        if self.is_sigmoid:
+            logits -= tf.math.log(tf.maximum(1 - output, np.finfo(np.float32).tiny))
         return logits, features
 
+    def probabilities(self, logits: Any) -> Any:
+        """The network's own, of its logits (n, k), in a graph."""
+        return tf.sigmoid(logits) if self.is_sigmoid else tf.nn.softmax(logits)
+
     def _forward(self, images: Any) -> Any:
-        network = self._network()
+        network, (low, high) = self._network(), self._range
         assert network is not None
-        return network(images, training=False)
+        return call(network, images if self._range == UNIT else low + (high - low) * images, self._form)
 
     def _traced(self, images: Any) -> Any:
         """The outputs; and whether a gradient leads back to the pixels is noted."""
@@ -117,18 +135,12 @@ class Logits:
         return outputs
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error of Keras' that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception encountered", "in user code", "File "))]
-    return (telling or lines or [type(error).__name__])[0]
-
-
-def _before_softmax(output: Any) -> Any | None:
-    """What the softmax at the end of a graph was applied to, or None if it does not end in one."""
-    while output.op.type in ("Identity", "Cast", "StopGradient"):
-        output = output.op.inputs[0]
-    return output.op.inputs[0] if output.op.type == "Softmax" else None
+def _head(output: Any) -> tuple[Any, str]:
+    """What the softmax or sigmoid at the end of a graph was applied to, and which it is; else the output itself."""
+    end = output
+    while end.op.type in ("Identity", "Cast", "StopGradient"):
+        end = end.op.inputs[0]
+    return (end.op.inputs[0], end.op.type) if end.op.type in ("Softmax", "Sigmoid") else (output, "")
 
 
 def _last_feature_map(output: Any) -> Any:

@@ -19,6 +19,9 @@ from mnist_cnn.settings.errors import SettingError
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
+LAST = "channels_last"
+"""Named in every layer that has two ways to read an image: a person's keras.json may say the other."""
+
 
 def build(
     name: str,
@@ -91,17 +94,18 @@ def smooth(images: Any) -> Any:
     """
     features = images
     for count in (32, 64):
-        features = layers.Conv2D(count, 5, strides=2, padding="same", activation="silu")(features)
-    return layers.Dense(128, activation="silu")(layers.Flatten()(features))
+        features = layers.Conv2D(count, 5, strides=2, padding="same", activation="silu", data_format=LAST)(features)
+    return layers.Dense(128, activation="silu")(layers.Flatten(LAST)(features))
 
 
 def _three_convolutions(images: Any, filters: tuple[int, int, int]) -> Any:
     features = images
     for count, size, strides in zip(filters, (5, 5, 3), (2, 2, 1), strict=True):
-        features = layers.Conv2D(count, size, strides=strides, padding="same", use_bias=False)(features)
+        convolution = layers.Conv2D(count, size, strides=strides, padding="same", use_bias=False, data_format=LAST)
+        features = convolution(features)
         features = layers.BatchNormalization(momentum=0.9)(features)
         features = layers.ReLU()(features)
-    return layers.Flatten()(features)
+    return layers.Flatten(LAST)(features)
 
 
 def report(images: Any) -> Any:
@@ -112,13 +116,13 @@ def report(images: Any) -> Any:
     features = images
     for filters in (96, 256):
         for _ in range(2):
-            features = layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
+            features = layers.Conv2D(filters, 3, padding="same", activation="relu", data_format=LAST)(features)
             features = layers.BatchNormalization()(features)
-        features = layers.MaxPooling2D(2, strides=2)(features)
+        features = layers.MaxPooling2D(2, strides=2, data_format=LAST)(features)
     for filters in (384, 384, 256):
-        features = layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
-    features = layers.MaxPooling2D(2, strides=1)(features)
-    features = layers.Flatten()(features)
+        features = layers.Conv2D(filters, 3, padding="same", activation="relu", data_format=LAST)(features)
+    features = layers.MaxPooling2D(2, strides=1, data_format=LAST)(features)
+    features = layers.Flatten(LAST)(features)
     for units in (4096, 4096, 1024):
         features = layers.Dense(units, activation="relu")(features)
         features = layers.Dropout(0.5)(features)

@@ -9,6 +9,10 @@ class SettingError(ValueError):
     """A setting has a value that cannot be used. The message names the field, the value and what is allowed."""
 
 
+class Notice(UserWarning):
+    """Something that works, and is likely not what was meant. The message says what, and the way out."""
+
+
 class WorkStopped(RuntimeError):
     """Work of many parts ends because too many of them failed. The message says which and why."""
 

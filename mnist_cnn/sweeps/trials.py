@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import Split
-from mnist_cnn.input_optimization.ascent import AscentResult
+from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging import search
 from mnist_cnn.judging.ablation import merit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.data.intervals import wilson_interval
 from mnist_cnn.models import logits
+from mnist_cnn.models.forward import Kept
 
 NUM_CALIBRATION_BINS = 15
 
@@ -65,27 +65,13 @@ def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000)
 
 def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
     """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
-    forward = _forward(network, images.shape[1:])
-    return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)])
+    forward = _FORWARDS.get(network, images.shape[1:], None, lambda forward: forward)
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    return np.concatenate([forward(tf.constant(batch, tf.float32)).numpy() for batch in batches])
 
 
-_FORWARDS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[int, ...], Any]] = weakref.WeakKeyDictionary()
-
-
-def _forward(network: keras.Model, shape: tuple[int, ...]) -> Any:
-    """The network's compiled forward pass, kept for as long as the network: tracing takes a good part of a second."""
-    compiled = _FORWARDS.setdefault(network, {})
-    if shape not in compiled:
-        kept = weakref.ref(network)
-
-        @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32)])
-        def forward(batch: Any) -> Any:
-            alive = kept()
-            assert alive is not None
-            return alive(batch, training=False)
-
-        compiled[shape] = forward
-    return compiled[shape]
+_FORWARDS: Kept[Any] = Kept()
+"""Compiled forward passes: compiling takes longer than looking whether the network is still the same."""
 
 
 def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
