@@ -210,8 +210,10 @@ def locked_database(home: Home) -> str:
     time.sleep(8)
     other = sqlite3.connect(home.folder / "mlflow.db", check_same_thread=False, timeout=30)
     other.execute("BEGIN EXCLUSIVE")
-    threading.Timer(40, other.rollback).start()
+    timer = threading.Timer(40, other.rollback)
+    timer.start()
     output, _ = process.communicate(timeout=LONGEST)
+    timer.join()
     other.close()
     return "" if process.returncode == 0 else output[-400:]
 
