@@ -44,7 +44,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LONGEST = 400.0
 
 TINY = "--steps=6 --snapshot_every=2 --num_images=1"
-SWEEP = f"{TINY} --goal=probability --start=noise --pruner=none --sampler=random --n_trials=8"
+SWEEP = f"{TINY} --goal=probability --start=noise --pruner=none --sampler=random"
 COMMANDS = {
     "train": "train --epochs=6",
     "evaluate": "evaluate --epsilon=0.5",
@@ -52,8 +52,8 @@ COMMANDS = {
     "experiments": f"experiments {TINY}",
     "judges": "judges --panel=a",
     "ablation": "ablation --networks=ordinary --num_images=2 --tuning_images=2 --steps=10",
-    "sweep": f"sweep {SWEEP}",
-    "sweep by two workers": f"sweep {SWEEP} --workers=2",
+    "sweep": f"sweep {SWEEP} --n_trials=8",
+    "sweep by two workers": f"sweep {SWEEP} --n_trials=8 --workers=2",
     "sweep_training": "sweep_training --epochs=1 --n_trials=3 --learning_rate=0.001..0.1:log",
     "register": "register --attacked=20 --num_images=0",
     "reproduce": "reproduce --scale=smoke",
