@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ from mnist_cnn.settings.errors import (
     Interrupted,
     SettingError,
     WorkStopped,
+    hide_password,
     is_of_a_store,
     is_out_of_memory,
     one_line,
@@ -28,6 +30,9 @@ from mnist_cnn.settings.fields import cut, shown
 
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
+
+WITHOUT_TENSORFLOW = ("rollback",)
+"""Commands that compute nothing."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -63,8 +68,9 @@ def call(command: str, words: Sequence[str]) -> None:
         hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."
         raise SettingError(f"there is no command {shown(command)}. {hint}")
     settings = ENTRY_POINTS[name].from_command_line(words)
-    _refuse_data(settings)
-    importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
+    _refuse_files(settings)
+    if name not in WITHOUT_TENSORFLOW:
+        importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
     importlib.import_module(f"pipelines.{name}").main(settings)
 
 
@@ -76,11 +82,22 @@ def overview() -> str:
     )
 
 
-def _refuse_data(settings: Settings) -> None:
-    """Refuse a data set that cannot be used before TensorFlow loads; what was read is kept for the command."""
-    word = settings.as_words().get("dataset", "")
-    if word:
-        importlib.import_module("mnist_cnn.data.dataset").load_train(word)
+def _refuse_files(settings: Settings) -> None:
+    """Refuse files that cannot be used before TensorFlow loads; what was read of data is kept for the command."""
+    words = settings.as_words(secrets=True)
+    if word := words.get("dataset", ""):
+        dataset = importlib.import_module("mnist_cnn.data.dataset")
+        images = dataset.load_train(word)
+        if "validation_fraction" in words:
+            dataset.split(images, float(words["validation_fraction"]))
+    word = words.get("storage", "")
+    if os.environ.get("MLFLOW_RUN_ID") and hide_password(word) != word:
+        advice = "Change it, and give the next one by PGPASSWORD or ~/.pgpass."
+        print(
+            f"`mlflow run` has written the password of `storage` into the run's parameters. {advice}", file=sys.stderr
+        )
+    if word and "://" not in word:
+        importlib.import_module("mnist_cnn.sweeps.storage").refuse_other_files(Path(word))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

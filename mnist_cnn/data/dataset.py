@@ -119,7 +119,7 @@ def word_for(images: LabelledImages) -> str:
 def _load(dataset: str, part: str) -> LabelledImages:
     path = MNIST_PATH if dataset == "mnist" or _count_of(dataset) else Path(dataset)
     # What the file is now, so that one that was changed is read again.
-    state = path.stat() if path.is_file() else None
+    state = path.stat() if os.path.isfile(path) else None
     return _read_once(dataset, part, (state.st_mtime_ns, state.st_size) if state else (0, 0))
 
 

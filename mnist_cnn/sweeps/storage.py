@@ -117,9 +117,7 @@ class _Journal(JournalFileBackend):
         self._own_lock = JournalFileOpenLock(str(self._path), grace_period=SECONDS_OF_A_LOCK)
         self._starts = {0: 0}
         self._num_damaged = 0
-        if not self._path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {self._path.parent}")
-        _refuse_other_files(self._path)
+        refuse_other_files(self._path)
         super().__init__(str(self._path), self._own_lock)
         self.append_logs([])
 
@@ -176,12 +174,19 @@ class _Journal(JournalFileBackend):
         file.seek(end_of_whole_lines)
 
 
-def _refuse_other_files(path: Path) -> None:
-    """Raise `StudyError` for a file that holds something else than a journal."""
-    if not path.exists() or not path.stat().st_size:
+def refuse_other_files(path: Path) -> None:
+    """Raise `StudyError` for a file that holds something else than a journal, or has no folder to be made in."""
+    if not os.path.isdir(path.absolute().parent):
+        raise StudyError(f"`storage`: there is no folder {path.absolute().parent}; make it, or give another path.")
+    if os.path.isdir(path):
+        raise StudyError(f"`storage` must be {STORAGE_FORMS}; {path} is a folder. Give a file in it.")
+    if not os.path.exists(path) or not path.stat().st_size:
         return
-    with path.open("rb") as file:
-        lines = file.read(1_000_000).split(b"\n")
+    try:
+        with path.open("rb") as file:
+            lines = file.read(1_000_000).split(b"\n")
+    except OSError as error:
+        raise StudyError(f"`storage`: {path} cannot be read ({error.strerror}); give another path.") from error
     if not any(map(_record, lines)):
         raise StudyError(
             f"`storage` must be {STORAGE_FORMS}; {path} is no journal of Optuna's; it was left as it is. Give another "

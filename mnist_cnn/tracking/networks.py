@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import zipfile
 from functools import lru_cache
@@ -26,6 +27,8 @@ from mnist_cnn.settings.fields import cut
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
+
+SERVING = Path(__file__).with_name("serving.py")
 
 LARGEST = 2 * 2**30
 """Bytes of a .keras file, unpacked."""
@@ -61,6 +64,12 @@ def _save_network(path: str, validate_serving_input: bool, **arguments: Any) -> 
     """
     os.makedirs(path, exist_ok=True)
     mlflow.keras.save_model(path=path, **arguments)
+    # Served as MLflow's own wrapper would, but that what is no image is refused.
+    model, code = arguments["mlflow_model"], Path(path) / "code"
+    code.mkdir()
+    shutil.copy(SERVING, code / "checked_network.py")
+    model.flavors["python_function"] |= {"loader_module": "checked_network", "code": code.name}
+    model.save(str(Path(path) / "MLmodel"))
 
 
 def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
