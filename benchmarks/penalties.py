@@ -20,7 +20,7 @@ from mnist_cnn.data import dataset
 from mnist_cnn.judging import ablation
 from mnist_cnn.reporting import descriptions
 from mnist_cnn.settings import PANEL_A
-from mnist_cnn.tracking import models
+from mnist_cnn.tracking import models, networks
 from pipelines import judges
 
 COMMON = {"l2_weight": 1e-4, "temperature": 4.0}
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    network = models.load(models.resolve(options.model, regime="ordinary", network="smooth"))
+    network = networks.load(models.resolve(options.model, regime="ordinary", network="smooth"))
     data = dataset.split(dataset.load_train())
     scorer = judges.scorer(PANEL_A, data)
     rows = {}

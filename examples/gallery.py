@@ -21,14 +21,14 @@ from mnist_cnn.input_optimization import ascend
 from mnist_cnn.judging import ablation, scorecard
 from mnist_cnn.reporting.progress import AscentProgress
 from mnist_cnn.settings import PANEL_A, AscentSettings, SettingError
-from mnist_cnn.tracking import models
+from mnist_cnn.tracking import models, networks
 from mnist_cnn.tracking.judges import find_panel
 
 if len(sys.argv) > 3:
     sys.exit("gallery.py takes a model and a dataset, no more")
 uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.argv) - 1 :]]
 try:  # refused in one line where something is not there
-    network = models.load(models.resolve(uri), logits=True)
+    network = networks.load(models.resolve(uri), logits=True)
     data = dataset.split(dataset.load_train(source))
     panel = find_panel(PANEL_A, data.train.digest, seed=0)
 except SettingError as error:

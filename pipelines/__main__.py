@@ -1,6 +1,6 @@
 """python -m pipelines COMMAND [--setting value ...]: parse the settings, then import the command and call it.
 
-Exit status: 0 done, 1 failed, 2 refused, 130 or 143 interrupted. A user's mistake is one line and no traceback.
+Exit status: 0 done, 1 failed, 2 refused, 129, 130 or 143 interrupted. A user's mistake is one line and no traceback.
 """
 
 from __future__ import annotations
@@ -11,19 +11,35 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from mnist_cnn.runtime import output, signals
 from mnist_cnn.settings import ENTRY_POINTS, Settings
-from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped, is_of_a_store
+from mnist_cnn.settings.errors import (
+    Interrupted,
+    SettingError,
+    WorkStopped,
+    hide_password,
+    is_of_a_store,
+    is_out_of_memory,
+    one_line,
+)
+from mnist_cnn.settings.fields import cut, shown
 
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
 
+WITHOUT_TENSORFLOW = ("rollback",)
+"""Commands that compute nothing."""
+
 
 def main(argv: Sequence[str]) -> None:
     """Call a command as a shell does, and leave by its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    output.forgive()
+    for number in signals.NUMBERS:
+        signal.signal(number, _interrupt)
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return
@@ -31,14 +47,16 @@ def main(argv: Sequence[str]) -> None:
     try:
         call(command, argv[1:])
     except SettingError as error:
-        _leave(2, f"{command}: {error}", "FAILED", str(error))
+        _leave(2, f"{cut(command)}: {error}", "FAILED", str(error))
     except KeyboardInterrupt as error:
         reason = str(error) or "interrupted"
         _leave(getattr(error, "exit_status", 130), f"\n{command}: {reason}.", "KILLED", reason)
     except Exception as error:
+        if is_out_of_memory(error):
+            _leave(1, f"\n{command}: {(reason := _what_to_lower(command))}", "FAILED", reason)
         if not _is_expected(error):
             raise
-        reason = str(error).partition("\n")[0]
+        reason = one_line(str(error).strip().partition("\n")[0])
         _leave(1, f"\n{command}: {type(error).__name__}: {reason}.", "FAILED", reason)
 
 
@@ -48,10 +66,11 @@ def call(command: str, words: Sequence[str]) -> None:
     if name not in ENTRY_POINTS:
         close = difflib.get_close_matches(name, ENTRY_POINTS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."
-        raise SettingError(f"there is no command {command!r}. {hint}")
+        raise SettingError(f"there is no command {shown(command)}. {hint}")
     settings = ENTRY_POINTS[name].from_command_line(words)
-    _refuse_data(settings)
-    importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
+    _refuse_files(settings)
+    if name not in WITHOUT_TENSORFLOW:
+        importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
     importlib.import_module(f"pipelines.{name}").main(settings)
 
 
@@ -63,15 +82,32 @@ def overview() -> str:
     )
 
 
-def _refuse_data(settings: Settings) -> None:
-    """Refuse a data set that cannot be used before TensorFlow loads; what was read is kept for the command."""
-    word = settings.as_words().get("dataset", "")
-    if word:
-        importlib.import_module("mnist_cnn.data.dataset").load_train(word)
+def _refuse_files(settings: Settings) -> None:
+    """Refuse files that cannot be used before TensorFlow loads; what was read of data is kept for the command."""
+    words = settings.as_words(secrets=True)
+    if word := words.get("dataset", ""):
+        dataset = importlib.import_module("mnist_cnn.data.dataset")
+        images = dataset.load_train(word)
+        if "validation_fraction" in words:
+            dataset.split(images, float(words["validation_fraction"]))
+    word = words.get("storage", "")
+    if os.environ.get("MLFLOW_RUN_ID") and hide_password(word) != word:
+        advice = "Change it, and give the next one by PGPASSWORD or ~/.pgpass."
+        print(
+            f"`mlflow run` has written the password of `storage` into the run's parameters. {advice}", file=sys.stderr
+        )
+    if word and "://" not in word:
+        importlib.import_module("mnist_cnn.sweeps.storage").refuse_other_files(Path(word))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
+
+
+def _what_to_lower(command: str) -> str:
+    known = ENTRY_POINTS[OTHER_NAMES.get(command, command)].names()
+    lower = [f"`{name}`" for name in ("batch_size", "memory_gib", "num_images", "workers") if name in known]
+    return f"out of memory. Lower {' or '.join(lower) or 'what this machine does besides'}, or take fewer images."
 
 
 def _is_expected(error: Exception) -> bool:

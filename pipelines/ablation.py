@@ -14,6 +14,7 @@ from mnist_cnn.reporting import ablation_figures, descriptions, tables
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AblationSettings
 from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.networks import load
 from pipelines import judges
 
 
@@ -33,7 +34,7 @@ def run(settings: AblationSettings) -> AblationResult:
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     used = {
         # Of one design, so that training alone differs.
-        name: models.resolve(uri, settings.dataset, regime=name, network="smooth")
+        name: models.resolve(uri, settings.dataset, regime=name, network="smooth", trust=settings.trust)
         for name, uri in zip(REGIMES, given, strict=True)
         if name in settings.regimes
     }
@@ -46,7 +47,7 @@ def run(settings: AblationSettings) -> AblationResult:
             run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         choosing, proving = (judges.scorer(name, data) for name in (PANEL_A, PANEL_B))
-        networks = {name: models.load(model) for name, model in used.items()}
+        networks = {name: load(model) for name, model in used.items()}
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
         checks = ablation.controls(data.train, test, next(iter(networks.values())), proving, settings.num_images)
         for name, card in checks.items():

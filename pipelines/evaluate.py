@@ -8,7 +8,7 @@ from mnist_cnn.data import dataset
 from mnist_cnn.reporting import descriptions, training_figures
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import EvaluateSettings
-from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.training import attacks, evaluation
 from mnist_cnn.training.attacks import RobustAccuracy
@@ -28,14 +28,14 @@ class EvaluateResult:
 def run(settings: EvaluateSettings) -> EvaluateResult:
     """Evaluate and log. Raises `SettingError` for a model or data that cannot be used."""
     test = dataset.load_test(settings.dataset)
-    model = models.resolve(settings.model, settings.dataset)
+    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     device = hardware.start_tensorflow()
     with runs.tracked_run("evaluate", name=settings.run_name, otherwise=f"evaluate-{test.name}") as run:
         run.log_settings(settings, {"digest": test.digest, "model_id": model.model_id}, device)
         run.log_data(test, "testing")
         run.log_used_model(model)
         print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
-        network = models.load(model)
+        network = networks.load(model)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
         robust = None

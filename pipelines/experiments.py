@@ -12,7 +12,7 @@ from mnist_cnn.reporting.progress import AscentProgress
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, ExperimentsSettings
 from mnist_cnn.settings.experiments import Experiment, parse
-from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.tracking.models import LoggedModel
 from pipelines import judges
 from pipelines.optimize import log_searches
@@ -40,7 +40,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
     """Run the experiments on one network, each in a child run, and log them."""
     chosen = parse(settings.experiments)
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model, settings.dataset)
+    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     starts.refuse_missing([kind for experiment in chosen for kind in experiment.kinds], data.validation)
     device = hardware.start_tensorflow()
     finished = []
@@ -48,7 +48,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = models.load(model, logits=True)
+        network = networks.load(model, logits=True)
         scorer = judges.scorer(PANEL_A, data)
         for experiment in chosen:
             title = f"{experiment.number}. {experiment.title}"

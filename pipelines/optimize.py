@@ -14,7 +14,7 @@ from mnist_cnn.reporting.progress import AscentProgress
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, OptimizeSettings
 from mnist_cnn.settings.experiments import kinds
-from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.tracking.models import LoggedModel
 from pipelines import judges
 
@@ -31,7 +31,7 @@ class OptimizeResult:
 def run(settings: OptimizeSettings) -> OptimizeResult:
     """Search, score and log. Starts are drawn from the images that did not train."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model, settings.dataset)
+    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     asked = kinds(settings.targets, settings.start, settings.start_class)
     starts.refuse_missing(asked, data.validation)
     device = hardware.start_tensorflow()
@@ -40,7 +40,7 @@ def run(settings: OptimizeSettings) -> OptimizeResult:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = models.load(model, logits=True)
+        network = networks.load(model, logits=True)
         searches = search(
             network, asked, data.validation, settings,
             num_images=settings.num_images, sigma=settings.sigma,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import keras
@@ -14,7 +15,7 @@ from mnist_cnn.reporting import descriptions
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, RegisterSettings, RollbackSettings
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.tracking import models, registry, runs, store
+from mnist_cnn.tracking import models, networks, registry, runs, store
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
 from mnist_cnn.training import attacks, evaluation
@@ -63,9 +64,10 @@ def run(settings: RegisterSettings) -> RegisterResult:
     images = dataset.load_train(settings.dataset)
     store.open_store()
     if settings.experiment:
-        model = registry.best_of(settings.experiment, settings.metric, settings.dataset)
+        found = registry.best_of(settings.experiment, settings.metric, settings.dataset)
+        model = dataclasses.replace(found, trusted=settings.trust)
     else:
-        model = models.resolve(settings.model, settings.dataset)
+        model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     origin = registry.origin(model.model_id)
     if not model.model_id:
         raise TrackingError(f"`model`: {model.uri} is no logged model; give the one that a run has logged.")
@@ -81,7 +83,7 @@ def run(settings: RegisterSettings) -> RegisterResult:
         run.log_used_model(model)
         trained_by = origin.run_id or "unknown"
         print(f"Registering {model.uri} as {settings.name} (trained by the run {trained_by}).", flush=True)
-        candidate = _Candidate(model, origin, models.load(model), images)
+        candidate = _Candidate(model, origin, networks.load(model), images)
         with store.alone():
             decision, version, is_new = _register(settings, candidate)
         made = None if version is None else (version, is_new)
@@ -150,8 +152,8 @@ def _decide(settings: RegisterSettings, candidate: _Candidate, champion: Version
     if champion is None or champion.model_id == candidate.model.model_id:
         return promotion.decide(hits, number, None, settings.margin)
     try:
-        theirs = models.load(LoggedModel(champion.model_id, champion.uri))
-    except (SettingError, ImportError) as error:
+        theirs = networks.load(LoggedModel(champion.model_id, champion.uri, settings.trust))
+    except SettingError as error:
         reason = f"The champion, version {number}, cannot be used ({error}), so nothing can be compared with it"
         way = "; `mlflow run . -e rollback -P version=N` makes another the champion by hand"
         return promotion.decide(hits, number, None, settings.margin, reason + way)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnist_cnn.reporting import descriptions
+from mnist_cnn.judging.promotion import Version
+from mnist_cnn.reporting.rendering import render
 from mnist_cnn.settings import RollbackSettings
 from mnist_cnn.tracking import models, registry, runs, store
 from mnist_cnn.tracking.models import LoggedModel
@@ -38,11 +39,16 @@ def run(settings: RollbackSettings) -> RollbackResult:
             registry.point(version, settings.alias)
             if settings.alias == "champion":
                 registry.note_rollback(version, before)
-        sentence = descriptions.rollback(version, before, alias=settings.alias, dry_run=settings.dry_run)
+        sentence = describe(version, before, alias=settings.alias, dry_run=settings.dry_run)
         run.set_tags({"decision": "dry run" if settings.dry_run else "moved by hand", "version": str(version.number)})
         run.describe(sentence)
     model = LoggedModel(version.model_id, version.uri)
     return RollbackResult(run.run_id, version.number, before.number if before else None, sentence, model)
+
+
+def describe(version: Version, before: Version | None, *, alias: str, dry_run: bool) -> str:
+    """One line: where an alias pointed, and where it points now. before: the version it pointed to."""
+    return render("descriptions/rollback.md", version=version, before=before, alias=alias, dry_run=dry_run)
 
 
 def main(settings: RollbackSettings) -> None:

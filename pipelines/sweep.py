@@ -27,7 +27,7 @@ from mnist_cnn.settings.search_space import Choices, Space
 from mnist_cnn.sweeps import study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.sweeps.study import Study
-from mnist_cnn.tracking import models, runs, store, sweep_runs
+from mnist_cnn.tracking import models, networks, runs, store, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges
 
@@ -89,7 +89,7 @@ def ascent_trials(data: dataset.Split, *, judged: bool) -> trials.AscentTrials:
     """Trials of `optimize` on logged networks, scored by panel A where they are to be judged."""
 
     def load(uri: str) -> keras.Model:
-        return models.load(models.resolve(uri), logits=True)
+        return networks.load(models.resolve(uri), logits=True)
 
     return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
 
@@ -261,7 +261,7 @@ def _run_to_continue(sweep: Study) -> str:
         return sweep_runs.run_id_of(sweep.name)
     if sweep_runs.is_gone(known):
         raise TrackingError(
-            f"`sweep`: the run {known} of {sweep.name} is not in {hide_password(store.uri())}; give the tracking store "
+            f"`sweep`: the run {known} of {sweep.name} is not in {store.shown_uri()}; give the tracking store "
             "it was made in, or another name."
         )
     if sweep_runs.restore(known):

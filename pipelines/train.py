@@ -15,7 +15,8 @@ from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import TrainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import heartbeat, reading, runs, trainings
-from mnist_cnn.tracking.models import TRAINED_ON_TAG, LoggedModel, log_network
+from mnist_cnn.tracking.models import TRAINED_ON_TAG, LoggedModel
+from mnist_cnn.tracking.networks import log_network
 from mnist_cnn.training import attacks, evaluation, loop
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult

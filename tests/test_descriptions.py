@@ -16,6 +16,7 @@ from mnist_cnn.settings import ENTRY_POINTS, AblationSettings, AscentSettings, R
 from mnist_cnn.settings.experiments import EXPERIMENTS
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.loop import TrainingResult
+from pipelines import rollback
 from tests import reporting_examples as examples
 from tests.reporting_examples import HOSTILE
 
@@ -46,7 +47,7 @@ ALL: dict[str, Callable[[], str]] = {
     ),
     "registration": lambda: descriptions.registration(RegisterSettings(), DECISION, (VERSION, True), MEASURED),
     "version": lambda: descriptions.version(ORIGIN, DECISION, MEASURED),
-    "rollback": lambda: descriptions.rollback(VERSION, None, alias="champion", dry_run=True),
+    "rollback": lambda: rollback.describe(VERSION, None, alias="champion", dry_run=True),
     "reproduction": lambda: reproduction_page.description([], finished=True),
 }  # fmt: skip
 ELSEWHERE = {"sweep": sweep_page.description, "comparison": comparison_page.description}
@@ -153,9 +154,9 @@ def test_a_version_says_where_it_comes_from() -> None:
 def test_a_rollback_says_what_moved() -> None:
     assert ALL["rollback"]() == "Dry run: mnist-cnn@champion is none, and would be version 3."
     before = Version("mnist-cnn", 2, "m-2", "source", "", (), {})
-    moved = descriptions.rollback(VERSION, before, alias="champion", dry_run=False)
+    moved = rollback.describe(VERSION, before, alias="champion", dry_run=False)
     assert moved == "mnist-cnn@champion was version 2 and is now version 3, moved by hand."
-    same = descriptions.rollback(VERSION, VERSION, alias="champion", dry_run=False)
+    same = rollback.describe(VERSION, VERSION, alias="champion", dry_run=False)
     assert same == "mnist-cnn@champion is version 3 already."
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import PROJECT
 
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.tracking import models, reading, registry, runs
+from mnist_cnn.tracking import models, networks, reading, registry, runs
 from pipelines.__main__ import call as command
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_champion_that_cannot_be_loaded_is_no_dead_end(
     files = Path(model.artifact_location.removeprefix("file://"))
     aside = files.with_name("aside")
     files.rename(aside)
-    models._load.cache_clear()  # another process has not loaded it before
+    networks._load.cache_clear()  # another process has not loaded it before
     try:
         run = call(trained["good"], small_dataset)
         assert aliases(shelf) == {"champion": 1, "challenger": 2} and run.data.tags["decision"] == "not promoted"

@@ -90,7 +90,7 @@ def test_a_worker_can_be_started_with_the_words_of_a_sweep() -> None:
         (["--l2_weight", "1..1e9"], "got '1e9'"),
         (["--l2_weight", "0..1" + "0" * 5000], "must be a number from 0"),
         (["--l2_weight", ""], "must be a number from 0"),
-        (["--model", ""], "must be a text that is not empty"),
+        (["--model", ""], "must be the id of a run"),
         (["--start", "noise,white"], "got 'white'"),
         (["--start", "noise,noise"], "holds a value twice"),
         (["--targets", "2|12"], "12"),
@@ -106,7 +106,7 @@ def test_a_worker_can_be_started_with_the_words_of_a_sweep() -> None:
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_one_line(argv: list[str], reason: str) -> None:
-    with pytest.raises(SettingError, match="^[^\n]{1,700}$") as refusal:
+    with pytest.raises(SettingError, match="^[^\n]{1,300}$") as refusal:
         read(*argv)
     assert reason in str(refusal.value)
 
@@ -174,7 +174,7 @@ def test_a_file_may_be_of_a_sweep_of_trainings(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, content: str | bytes, reason: str) -> None:
-    with pytest.raises(SettingError, match="^[^\n]{1,700}$") as refusal:
+    with pytest.raises(SettingError, match="^[^\n]{1,300}$") as refusal:
         SweepFileSettings.from_words({"file": a_file(tmp_path, content)})
     assert reason in str(refusal.value)
 

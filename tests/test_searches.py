@@ -22,7 +22,7 @@ from mnist_cnn.judging.search import Searches
 from mnist_cnn.reporting import search_figures
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.experiments import kinds as kinds_of
-from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.tracking.judges import find_panel
 from pipelines.__main__ import call
 
@@ -247,7 +247,7 @@ def log_network(client, shape: tuple[int, int, int], num_classes: int, activatio
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(num_classes, activation=activation)]
     )
     with runs.tracked_run("other"):
-        return models.log_network(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
+        return networks.log_network(network, np.zeros((1, *shape), np.float32), {"kind": "other"}).uri
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from mnist_cnn.settings import (
     hide_password,
 )
 
-REQUIRED = {"run": "0123abcd", "trial": "mine:3", "version": "3"}
+REQUIRED = {"run": "0123abcd" * 4, "trial": "mine:3", "version": "3"}
 
 
 def words_needed(cls: type[Settings]) -> dict[str, str]:
@@ -106,7 +106,10 @@ def test_every_number_is_refused_beyond_its_limits(cls: type[Settings]) -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["--bogus", "1"], "`bogus` is not a setting of `train`; got '1'. Known are: preset, network"),
+        (
+            ["--bogus", "1"],
+            "`bogus` is not a setting of `train`; got '1'. python -m pipelines train --help lists them.",
+        ),
         (["--epoch", "1"], "`epoch` is not a setting of `train`; got '1'. Did you mean `epochs`?"),
         (["--epochs"], "`epochs` must be followed by a value"),
         (["3"], "is not of the form --setting value; see python -m pipelines train --help."),
@@ -323,7 +326,7 @@ def test_the_printed_command_gives_equal_settings(number: int, as_mlflow: bool) 
     chance = random.Random(number)
     made: list[Settings] = [OptimizeSettings.from_words(drawn(OptimizeSettings, chance))]
     made += [TrainSettings.from_words({**drawn(TrainSettings, chance), "preset": p}) for p in TrainSettings.PRESETS]
-    trial = {name: word for name, word in drawn(OptimizeSettings, chance).items() if name != "run_name"}
+    trial = {name: word for name, word in drawn(OptimizeSettings, chance).items() if name in SweepSettings.names()}
     own = {name: word for name, word in drawn(SweepSettings, chance).items() if name != "sampler"}
     tried = {"l2_weight": "1e-3..0.1:log", "start": "noise,digit", "targets": "2,3|7"}
     made.append(SweepSettings.from_words({**own, **trial, **tried}))

@@ -15,7 +15,7 @@ import pytest
 from conftest import PROJECT
 from optuna.trial import TrialState
 
-from mnist_cnn.settings import AscentSettings, TrainSettings, search_space
+from mnist_cnn.settings import AscentSettings, SettingError, SweepSettings, TrainSettings, search_space, sweeps
 from mnist_cnn.sweeps import samplers, storage, study
 from mnist_cnn.sweeps.study import Outcome, Study
 
@@ -315,9 +315,9 @@ def test_a_database_retries_what_sends_no_heartbeats_and_believes_what_was_said(
 
 @pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
 def test_a_sampler_without_its_package_is_refused(monkeypatch, sampler: str, package: str) -> None:
-    monkeypatch.setattr(samplers, "find_spec", lambda name: None)
-    with pytest.raises(study.StudyError, match=f"pip install {package}"):
-        samplers.make_sampler(sampler, space_of(RANGES), 0, 1)
+    monkeypatch.setattr(sweeps, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=f"pip install {package}"):
+        SweepSettings(sampler=sampler)
 
 
 def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_cnn.data import npz
 from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.fields import cut, shown
 
 MNIST_PATH = Path(__file__).parent / "mnist.npz"
 
@@ -34,9 +36,6 @@ FEWEST = 600
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28, 1)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-
-Form = tuple[tuple[int, ...], np.dtype[Any]]
-"""Shape and dtype of an array."""
 
 
 class DatasetError(SettingError):
@@ -125,7 +124,7 @@ def word_for(images: LabelledImages) -> str:
 def _load(dataset: str, part: str) -> LabelledImages:
     path = MNIST_PATH if dataset == "mnist" or _count_of(dataset) else Path(dataset)
     # What the file is now, so that one that was changed is read again.
-    state = path.stat() if path.is_file() else None
+    state = path.stat() if os.path.isfile(path) else None
     return _read_once(dataset, part, (state.st_mtime_ns, state.st_size) if state else (0, 0))
 
 
@@ -145,13 +144,13 @@ def _read_images(dataset: str, part: str) -> LabelledImages:
         first = _load("mnist", part).part(slice(kept), f"first {kept}")
         return dataclasses.replace(first, source=dataset, name=dataset.replace(":", "-"))
     path = MNIST_PATH if dataset == "mnist" else Path(dataset)
-    arrays = _read(path, (f"x_{part}", f"y_{part}"))
-    pixels, labels = arrays.values()
+    read = _read(path, (f"x_{part}", f"y_{part}"))
+    pixels, labels = (read[f"{axis}_{part}"] for axis in "xy")
     for key, what, most in ((f"x_{part}", "values of", 255), (f"y_{part}", "labels in", NUM_CLASSES - 1)):
-        low, high = arrays[key].min(), arrays[key].max()
+        low, high = read[key].min(), read[key].max()
         if low < 0 or high > most:
             raise DatasetError(f"{path}: {what} `{key}` must be from 0 to {most}; they are from {low} to {high}.")
-    hashes = {key: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for key, array in arrays.items()}
+    hashes = {key: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for key, array in read.items()}
     for key, found in hashes.items():
         if dataset == "mnist" and found != MNIST_SHA256[key]:
             raise DatasetError(
@@ -173,19 +172,19 @@ def _count_of(dataset: str) -> int:
     name, colon, count = dataset.partition(":")
     if name != "mnist" or not colon:
         return 0
-    if not count.isdecimal() or not FEWEST <= int(count) <= 60_000:
+    if not re.fullmatch("[0-9]{3,5}", count) or not FEWEST <= int(count) <= 60_000:
         raise DatasetError(
             f"`dataset` must be `mnist:N` with N from {FEWEST} to 60000, the first N training images and a sixth as "
-            f"many test images; got {dataset!r}."
+            f"many test images; got {shown(dataset)}."
         )
     return int(count)
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file, the form of all four checked; nothing in it is executed, whatever it holds."""
-    if not path.exists():
+    if not os.path.exists(path):  # which is False for a name that no file can have
         raise DatasetError(
-            f"`dataset` must be `mnist`, `mnist:N` or the path of an .npz file; there is no file {path} "
+            f"`dataset` must be `mnist`, `mnist:N` or the path of an .npz file; there is no file {cut(str(path))} "
             f"(looked for in {os.getcwd()}; give the whole path)."
         )
     if not path.is_file():
@@ -193,44 +192,21 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise DatasetError(f"{path} is not an .npz file (a zip archive of arrays), or it was cut short.")
     try:
-        # Opened here, for numpy leaves the file open where the archive in it is broken.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                raise DatasetError(
-                    f"{path} lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}. "
-                    f"Needed are {', '.join(KEYS)}, as numpy.savez writes them."
-                )
-            arrays = {key: archive[key] for key in keys}
-            forms = {key: _form(archive, key) for key in KEYS if key not in keys}
-    except DatasetError:
-        raise
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError) as error:
-        reason = str(error)
-        if "allow_pickle" in reason:
-            reason = "it holds pickled Python objects, which are refused since reading them could run code"
-        raise DatasetError(f"{path} cannot be read: {reason}.") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise DatasetError(f"{path}: `{key}` is not an array in numpy's format.")
-    forms |= {key: (array.shape, array.dtype) for key, array in arrays.items()}
-    _check_forms(path, forms)
-    return arrays
+        found = npz.read(path, keys)
+    except npz.ArraysError as error:
+        raise DatasetError(f"{path} cannot be read: {error}.") from error
+    missing = [key for key in KEYS if key not in found.forms]
+    if missing:
+        held = cut(", ".join(found.forms) or "nothing")
+        raise DatasetError(
+            f"{path} lacks {', '.join(missing)}; it holds {held}. Needed are {', '.join(KEYS)}, as numpy.savez writes "
+            "them."
+        )
+    _check_forms(path, found.forms)
+    return found.read
 
 
-def _form(archive: Any, key: str) -> Form:
-    """Shape and dtype of an array from its header, so that test arrays of the wrong form are refused before a training.
-
-    The array itself is not read.
-    """
-    with archive.zip.open(key if key in archive.zip.namelist() else f"{key}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
-
-
-def _check_forms(path: Path, forms: dict[str, Form]) -> None:
+def _check_forms(path: Path, forms: dict[str, npz.Form]) -> None:
     for x, y in (KEYS[:2], KEYS[2:]):
         (shape, dtype), (labels, labels_dtype) = forms[x], forms[y]
         if len(shape) != 3 or shape[1:] != IMAGE_SHAPE[:2] or shape[0] == 0:

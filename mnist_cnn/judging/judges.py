@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,6 +21,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from mnist_cnn.data import npz
 from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES, LabelledImages, Split
 from mnist_cnn.judging import handcrafted
 from mnist_cnn.models import networks
@@ -172,16 +172,14 @@ def evaluate(judge: Judge, data: LabelledImages) -> EvaluationResult:
 def load(folder: Path) -> Judge:
     """Read what `Judge.save` wrote; nothing in it is executed. Raises `JudgeError`."""
     try:
-        # Opened here, for numpy leaves the file open where the archive in it is broken.
-        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        form = json.loads(arrays.pop("form").tobytes())
+        found = npz.read(folder / FILE).read
+        form = json.loads(found.pop("form").tobytes())
         kind, parameters, version = form["kind"], form["parameters"], form["version"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise JudgeError(f"{FILE} cannot be read ({error})") from error
     if version != VERSION or kind not in KINDS:
         raise JudgeError(f"{FILE} holds a judge `{kind}` of version {version}; this is version {VERSION}")
-    return Judge(kind, parameters, arrays)
+    return Judge(kind, parameters, found)
 
 
 def content_sha256(folder: Path) -> str:

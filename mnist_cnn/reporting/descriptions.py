@@ -138,11 +138,6 @@ def version_tags(origin: Origin, digest: str, decision: Decision, measured: Mapp
     return {**{name: tag for name, tag in tags.items() if tag}, **shares}
 
 
-def rollback(version: Version, before: Version | None, *, alias: str, dry_run: bool) -> str:
-    """One line: where an alias pointed, and where it points now. before: the version it pointed to."""
-    return render("descriptions/rollback.md", version=version, before=before, alias=alias, dry_run=dry_run)
-
-
 def _measured(measured: Mapping[str, float]) -> list[tuple[str, str]]:
     """What was measured, with intervals in percent."""
     return [

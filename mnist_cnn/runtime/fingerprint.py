@@ -16,7 +16,7 @@ PACKAGES = ("pipelines", "mnist_cnn")
 VERSIONED = ("tensorflow", "keras", "numpy", "optuna", "scikit-learn")
 """What numbers depend on."""
 
-NO_PART = frozenset(("run_name", "workers", "storage", "preset", "sweep"))
+NO_PART = frozenset(("run_name", "workers", "storage", "preset", "sweep", "trust"))
 """Settings that change no number; the others say what a preset and a sweep's name stand for."""
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: raised as `Interrupted`, once, and never while something is half written."""
+"""SIGINT, SIGTERM and SIGHUP: raised as `Interrupted`, once, and never while something is half written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from types import FrameType
 
 from mnist_cnn.settings.errors import Interrupted
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# `nohup` has SIGHUP ignored, and so it stays.
+IS_HELD_UP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+NUMBERS = (signal.SIGINT, signal.SIGTERM, *(() if IS_HELD_UP else (signal.SIGHUP,)))
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 _received: list[int] = []

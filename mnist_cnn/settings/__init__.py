@@ -7,8 +7,16 @@ pydantic and the standard library are all that is imported, so that `--help` and
 # ruff: noqa: F401
 # mypy: implicit-reexport
 
-from mnist_cnn.settings.errors import Interrupted, Notice, SettingError, WorkStopped, is_of_a_store
-from mnist_cnn.settings.fields import PerImage, PerImageInt, hide_password, show
+from mnist_cnn.settings.errors import (
+    Interrupted,
+    Notice,
+    SettingError,
+    WorkStopped,
+    hide_password,
+    is_of_a_store,
+    one_line,
+)
+from mnist_cnn.settings.fields import PerImage, PerImageInt, show
 from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, REGIMES, AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings

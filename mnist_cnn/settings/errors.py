@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import re
 import signal
+
+LONGEST = 300
+"""Characters of a line that says what went wrong."""
+
+
+def printable(text: object) -> str:
+    """A text in one line: no password of an address, and no character by which a terminal is driven."""
+    words = re.sub(r"\S+", lambda word: hide_password(word[0]), re.sub(r"\s*\n\s*", " ", str(text)))
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+
+
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """The same, cut in its middle: the field stands at its beginning, the way out at its end."""
+    line = printable(text)
+    end = longest // 2
+    return line if len(line) <= longest else f"{line[: longest - end - 1]}…{line[-end:]}"
+
+
+def hide_password(address: str) -> str:
+    """The URL of a database or server without its password; a path as it is.
+
+    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well.
+    """
+    if "://" not in address:
+        return address
+    address = re.sub(r"(://[^/:@?]*):.*@", r"\1@", address, flags=re.DOTALL)
+    return re.sub(r"([?&][\w-]*(?:password|passwd|token|secret)=)[^&]*", r"\1***", address, flags=re.IGNORECASE)
 
 
 class SettingError(ValueError):
-    """A setting has a value that cannot be used. The message names the field, the value and what is allowed."""
+    """A setting has a value that cannot be used. The message names the field, the value and what is allowed.
+
+    It is one line of at most 300 printable characters, whatever is quoted in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class Notice(UserWarning):
@@ -18,11 +52,16 @@ class WorkStopped(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM reached this process, or stands for `reason`. exit_status: 128 plus the signal's number."""
+    """SIGINT, SIGTERM or SIGHUP reached this process, or stands for `reason`. exit_status: 128 plus the number."""
 
     def __init__(self, number: int, reason: str = "") -> None:
         super().__init__(reason or f"interrupted by {signal.Signals(number).name}")
         self.exit_status = 128 + number
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine, or its accelerator, has less memory than was asked for."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 STORES = ("mlflow", "optuna", "sqlalchemy", "requests")

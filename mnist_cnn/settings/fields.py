@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_o
 import pydantic
 from pydantic.fields import FieldInfo
 
+from mnist_cnn.settings.errors import hide_password, printable
+
 _WHAT = {int: "a whole number", float: "a number", bool: "true or false"}
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TEXT = "a text that is not empty, without spaces around it"
@@ -23,6 +25,9 @@ class Grammar:
     read: Callable[[str], object]
     allowed: str
 
+
+LONGEST_TEXT = 5000
+"""Characters of a text: MLflow keeps parameters of up to 6,000."""
 
 PER_IMAGE = "per image"
 """Annotates a number in whose place Python callers may give a sequence or a 1-d array, an entry for each image."""
@@ -49,6 +54,22 @@ def setting(default: Any, help: str, **limits: float) -> Any:
     return pydantic.Field(default, description=help, **cast(Any, limits))
 
 
+def at_most(length: int) -> Grammar:
+    """A text that is not longer: what a store keeps of a name."""
+    return Grammar(lambda word: len(word) <= length, f"{_TEXT}, of at most {length} characters")
+
+
+RunName = Annotated[str, at_most(250)]
+ExperimentName = Annotated[str, at_most(500)]
+SweepName = Annotated[str, at_most(200)]
+
+_READ_MODEL = re.compile(r"[0-9a-f]{32}|(runs|models):/.+").fullmatch
+MODEL_FORMS = "the id of a run, runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID"
+Model = Annotated[str, Grammar(_READ_MODEL, MODEL_FORMS)]
+
+_READ_RUN = re.compile(r"[0-9a-f]{32}").fullmatch
+RunId = Annotated[str, Grammar(_READ_RUN, "the id of a run, 32 of the digits 0 to 9 and a to f")]
+
 MODEL = setting(
     "",
     "Run id, `runs:/RUN_ID/model`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `models:/m-ID`. Without it, the "
@@ -60,6 +81,7 @@ DATASET = setting(
     "of an .npz file of the same form.",
 )
 RUN_NAME = setting("", "Name of the run in MLflow. Without it, the command makes one.")
+TRUST = setting(False, "Load a model of any form. That may run code which the model's file brings along.")
 SEED = setting(0, "Seed of everything that is drawn.")
 
 Seed = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
@@ -103,8 +125,10 @@ def read(field: FieldInfo, word: str) -> Any:
     try:
         if kind is bool:
             return _BOOLS[word.lower()]
-        return kind(word) if kind is int or kind is float else str(word)
-    except (KeyError, ValueError):
+        value = kind(word) if kind is int or kind is float else str(word)
+        float(value if kind is int else 0)  # pydantic compares whole numbers as such, and a double holds 308 digits
+        return value
+    except (KeyError, ValueError, OverflowError):
         raise ValueError from None  # without Python's own words
 
 
@@ -112,6 +136,10 @@ def check_text(field: FieldInfo, value: str) -> None:
     """Raise ValueError, with the reason if there is one, for a text that the field does not allow."""
     if value == field.default:
         return
+    if not value.isprintable():
+        raise ValueError("it holds a character that cannot be printed")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"it has {len(value):,} characters, and at most {LONGEST_TEXT:,} are stored")
     found = grammar(field)
     if value == "" or value != value.strip() or (found and not found.read(value)):
         raise ValueError
@@ -144,8 +172,9 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def cut(line: str, length: int = 80) -> str:
-    line = line.replace("\n", " ")
+def cut(text: str, length: int = 80) -> str:
+    """In one line of printable characters."""
+    line = printable(text)
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
@@ -153,13 +182,3 @@ def did_you_mean(word: str, known: Iterable[str], mark: str = "") -> str:
     """` Did you mean compact?`, or nothing where none of `known` is near."""
     close = difflib.get_close_matches(word[:200], list(known), n=1)
     return f" Did you mean {mark}{close[0]}{mark}?" if close else ""
-
-
-def hide_password(address: str) -> str:
-    """The URL of a database without its password; a path as it is.
-
-    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well.
-    """
-    found = re.fullmatch(r"(.*?://[^/:@?]*):.*@(.*)", address, re.DOTALL)
-    address = f"{found[1]}@{found[2]}" if found else address
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", address, flags=re.IGNORECASE) if "://" in address else address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from mnist_cnn.settings.fields import DATASET, RUN_NAME, SEED, Count, Grammar, Seed, setting
+from mnist_cnn.settings.fields import DATASET, RUN_NAME, SEED, TRUST, Count, Grammar, Model, RunName, Seed, setting
 from mnist_cnn.settings.settings import Settings
 
 REGIMES = ("ordinary", "noise-trained", "robust", "readable")
@@ -22,7 +22,7 @@ class JudgesSettings(Settings, command="judges"):
     panel: Literal["A", "B", "both"] = setting("both", "Which panel to train. Each learns from its own half.")
     dataset: str = DATASET
     seed: Seed = setting(0, "Seed of weights, order of images and everything else that is drawn.")
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME
 
 
 def _read_regimes(word: str) -> tuple[str, ...]:
@@ -45,16 +45,17 @@ class AblationSettings(Settings, command="ablation"):
     """Does regularisation make the images readable? Compare networks, regularisations and starts, with intervals."""
 
     networks: Annotated[str, _REGIMES] = setting("all", "Which networks stand in the table.")
-    ordinary: str = _regime("ordinary")
-    noise_trained: str = _regime("noise-trained")
-    robust: str = _regime("robust")
-    readable: str = _regime("readable")
+    ordinary: Model = _regime("ordinary")
+    noise_trained: Model = _regime("noise-trained")
+    robust: Model = _regime("robust")
+    readable: Model = _regime("readable")
     num_images: int = setting(50, "Searches for each digit in each cell of the table.", ge=2, le=10_000)
     tuning_images: int = setting(20, "Searches for each digit in each setting that is tried.", ge=2, le=10_000)
     steps: Count = setting(200, "Steps of gradient descent on the pixels.")
     dataset: str = DATASET
+    trust: bool = TRUST
     seed: Seed = SEED
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME
 
     @property
     def regimes(self) -> tuple[str, ...]:

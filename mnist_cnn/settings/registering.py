@@ -9,11 +9,13 @@ from typing import Annotated, ClassVar, Literal, Self
 import pydantic
 
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, Grammar, setting
+from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, TRUST, ExperimentName, Grammar, Model, RunName, setting
 from mnist_cnn.settings.settings import Settings
 
 
 def _read_metric(word: str) -> str:
+    if len(word) > 250:
+        raise ValueError("it has more than 250 characters")
     if word.startswith("test"):
         raise ValueError("a model that was chosen by the test images cannot be tested by them")
     return word
@@ -30,8 +32,11 @@ class RegisterSettings(Settings, command="register"):
 
     MOVED: ClassVar[Mapping[str, str]] = dict.fromkeys(("alias", "version"), "rollback -P version=N")
 
-    model: str = MODEL
-    experiment: str = setting("", "In place of `model`: the best model by `metric` in the experiment of this name.")
+    model: Model = MODEL
+    trust: bool = TRUST
+    experiment: ExperimentName = setting(
+        "", "In place of `model`: the best model by `metric` in the experiment of this name."
+    )
     metric: Metric = setting(
         "validation_accuracy", "What is best in `experiment`: the highest, or the lowest of a loss or an error."
     )
@@ -47,7 +52,7 @@ class RegisterSettings(Settings, command="register"):
     )
     dataset: str = DATASET
     dry_run: bool = setting(False, "Evaluate and decide, but change nothing in the registry.")
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME
 
     @pydantic.model_validator(mode="after")
     def _names_the_model_once(self) -> Self:
@@ -63,4 +68,4 @@ class RollbackSettings(Settings, command="rollback"):
     alias: Literal["champion", "challenger"] = setting("champion", "The alias to move.")
     name: ModelName = _MODEL_NAME
     dry_run: bool = setting(False, "Say what would change, but change nothing in the registry.")
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mnist_cnn.settings.fields import RUN_NAME, SEED, Seed, setting
+from mnist_cnn.settings.fields import RUN_NAME, SEED, RunName, Seed, setting
 from mnist_cnn.settings.settings import Settings
 
 
@@ -18,4 +18,4 @@ class ReproduceSettings(Settings, command="reproduce"):
     dataset: str = setting("", "As for `train`. Without it, mnist, and mnist:1200 for smoke.")
     fresh: bool = setting(False, "Do every step again, also the steps that have a run that is up to date.")
     seed: Seed = SEED
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME

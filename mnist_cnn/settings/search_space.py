@@ -70,7 +70,7 @@ class Space:
         return {
             name: self.varied[name].word if name in self.varied else word
             for name, word in whole.items()
-            if word != "" or name in self.varied
+            if (word != "" or name in self.varied) and name != "trust"  # a sweep trusts no model
         }
 
     def num_points(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -9,7 +10,19 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from mnist_cnn.settings import experiments, targets
-from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, Count, Grammar, PerImage, PerImageInt, setting
+from mnist_cnn.settings.fields import (
+    DATASET,
+    MODEL,
+    RUN_NAME,
+    TRUST,
+    Count,
+    Grammar,
+    Model,
+    PerImage,
+    PerImageInt,
+    RunName,
+    setting,
+)
 from mnist_cnn.settings.settings import Settings
 
 Objective = Literal["cross_entropy", "logit", "margin"]
@@ -54,13 +67,15 @@ class AscentSettings(Settings):
 
 
 class _Searches(Settings):
-    model: str = MODEL
+    model: Model = MODEL
+    trust: bool = TRUST
     num_images: int = setting(8, "Searches for each target, each from its own start.", ge=1, le=100_000)
     sigma: float = setting(0.3, "Standard deviation of the noise on a noisy digit, in grey levels.", gt=0, le=10)
     dataset: str = DATASET
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME
 
 
+_TRIAL = Grammar(re.compile(r".+:[0-9]{1,9}|[0-9a-f]{32}").fullmatch, "SWEEP:NUMBER, or the id of a trial's run")
 _TARGETS = Grammar(targets.parse, targets.ALLOWED)
 _EXPERIMENTS = Grammar(experiments.parse, experiments.ALLOWED)
 _CLASS = Grammar(lambda word: word in ("target", *map(str, range(10))), "target, or a class from 0 to 9")
@@ -86,7 +101,7 @@ class OptimizeSettings(AscentSettings, _Searches, _Targets, command="optimize"):
 class ReplaySettings(OptimizeSettings, command="replay"):
     """Search again with the settings of a sweep's trial. What is given besides overrules the trial's settings."""
 
-    trial: str = setting(..., "SWEEP:NUMBER, or the run id of a trial.")
+    trial: Annotated[str, _TRIAL] = setting(..., "SWEEP:NUMBER, or the run id of a trial.")
 
     def over(self, of_trial: OptimizeSettings) -> OptimizeSettings:
         """The settings of the trial, overruled by what was given here."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import pydantic
 
 from mnist_cnn.settings import command_line, fields
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import SettingError, hide_password
 
 
 class Settings(pydantic.BaseModel):
@@ -76,7 +76,8 @@ class Settings(pydantic.BaseModel):
         for name in (name for name in given if name not in known):
             if name in cls.MOVED:
                 raise SettingError(f"`{name}` is a command of its own now: mlflow run . -e {cls.MOVED[name]}")
-            hint = fields.did_you_mean(name, cls.names(), "`") or f" Known are: {', '.join(cls.names())}."
+            hint = fields.did_you_mean(name, cls.names(), "`")
+            hint = hint or f" python -m pipelines {cls.COMMAND} --help lists them."
             raise SettingError(
                 f"`{fields.cut(repr(name)[1:-1])}` is not a setting of `{cls.COMMAND or cls.__name__}`; "
                 f"got {fields.shown(given[name])}.{hint}"
@@ -142,7 +143,7 @@ class Settings(pydantic.BaseModel):
         for name, field in type(self).model_fields.items():
             value = fields.plain(getattr(self, name))
             if fields.ADDRESS in field.metadata and not secrets:
-                value = fields.hide_password(value)
+                value = hide_password(value)
             shown[name] = list(value) if fields.is_sequence(value) else value
         return shown
 

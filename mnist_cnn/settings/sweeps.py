@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 
 from mnist_cnn.settings import fields, search_space, targets
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.settings.fields import ADDRESS, DATASET, RUN_NAME, Count, Grammar, Seed, setting, show, shown
+from mnist_cnn.settings.fields import (
+    ADDRESS,
+    DATASET,
+    RUN_NAME,
+    Count,
+    Grammar,
+    RunName,
+    Seed,
+    SweepName,
+    setting,
+    show,
+    shown,
+)
 from mnist_cnn.settings.search_space import Range, Space
 from mnist_cnn.settings.searching import OptimizeSettings
 from mnist_cnn.settings.settings import Settings
@@ -27,6 +40,22 @@ JUDGED = frozenset(("recognised", "diversity", "merit"))
 
 PAIRED = frozenset(("diversity", "merit"))
 """Goals that compare the images of a target, and so need two of them."""
+
+
+DATABASES = ("postgresql", "sqlite")
+STORAGE_FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///"
+
+
+def is_storage(word: str) -> bool:
+    """Whether a word is a path, or the address of a database that may hold a sweep."""
+    scheme, slashes, _ = word.partition("://")
+    return not slashes or scheme.partition("+")[0] in DATABASES
+
+
+_STORAGE = Grammar(is_storage, STORAGE_FORMS)
+
+SAMPLERS_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
+"""What a sampler needs besides Optuna."""
 
 
 def sign(goal: str) -> int:
@@ -80,8 +109,10 @@ class SweepSettings(Settings, command="sweep"):
         "median", "What ends trials early that fall behind. With two goals it must be none."
     )
     workers: int = setting(1, "Processes on this machine that share the sweep.", ge=1, le=1024)
-    sweep: str = setting("", "Name of the sweep. The same name continues it. Without it, the settings make the name.")
-    storage: Annotated[str, ADDRESS] = setting(
+    sweep: SweepName = setting(
+        "", "Name of the sweep. The same name continues it. Without it, the settings make the name."
+    )
+    storage: Annotated[str, ADDRESS, _STORAGE] = setting(
         "", "Path of a journal file, or postgresql://... for many machines. Without it, sweeps.journal."
     )
     space: pydantic.InstanceOf[Space] = setting(..., "What a trial is made of.")
@@ -94,7 +125,7 @@ class SweepSettings(Settings, command="sweep"):
     @classmethod
     def names(cls) -> list[str]:
         own = [name for name in cls.model_fields if name != "space"]
-        return [*own, *(name for name in cls.TRIAL.names() if name != "run_name")]
+        return [*own, *(name for name in cls.TRIAL.names() if name not in ("run_name", "trust"))]
 
     @classmethod
     def _completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +162,15 @@ class SweepSettings(Settings, command="sweep"):
             raise SettingError(
                 f"`{endless}` must be one value or several, for `sampler` is grid; got {space.words()[endless]!r}."
             )
+        package = SAMPLERS_PACKAGES.get(self.sampler)
+        if package and find_spec(package) is None:
+            raise SettingError(
+                f"`sampler`: {self.sampler} needs the package {package}; install it: pip install {package}"
+            )
+        if self.sampler == "cmaes" and len(named) > 1:
+            raise SettingError("`sampler`: cmaes knows one goal, and `goal` names two; take another.")
+        if self.sampler == "cmaes" and sum(isinstance(tried, Range) for tried in space.varied.values()) < 2:
+            raise SettingError("`sampler`: cmaes needs two ranges or more.")
         if len(named) > 1 and self.pruner != "none":
             raise SettingError(f"`pruner` must be none, for `goal` names two; got {self.pruner!r}.")
         if self.workers > 1 and self.storage.startswith("sqlite"):
@@ -255,4 +295,4 @@ class CompareSettings(Settings, command="compare"):
     )
     seed: Seed = setting(1, "Seed of those starts, beside the sweeps' own.")
     dataset: str = DATASET
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, Seed, setting
+from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, TRUST, Model, RunId, RunName, Seed, setting
 from mnist_cnn.settings.settings import Settings
 
 Preset = Literal["quick", "accurate", "readable", "report", "report_recipe"]
@@ -71,7 +71,7 @@ class TrainSettings(Settings, command="train"):
     )
     precision: Literal["float32", "mixed_bfloat16"] = setting("float32", "Number format of the layers' arithmetic.")
     seed: Seed = setting(0, "Seed of weights, order of images and everything else that is drawn.")
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME
 
     @property
     def regime(self) -> str:
@@ -84,15 +84,16 @@ class TrainSettings(Settings, command="train"):
 class ResumeSettings(Settings, command="resume"):
     """Continue an interrupted training from its last finished epoch, with its own settings, in a new run."""
 
-    run: str = setting(..., "Id of the run of the interrupted training.")
-    run_name: str = RUN_NAME
+    run: RunId = setting(..., "Id of the run of the interrupted training.")
+    run_name: RunName = RUN_NAME
 
 
 class EvaluateSettings(Settings, command="evaluate"):
     """Evaluate a logged model on the test images and log the result, linked to the model."""
 
-    model: str = MODEL
+    model: Model = MODEL
+    trust: bool = TRUST
     dataset: str = DATASET
     batch_size: int = setting(1000, "Images in a step; changes no result.", ge=1, le=65_536)
     epsilon: float = setting(0.0, "Radius of attacks, in grey levels, for a robust accuracy; 0 is none.", ge=0, le=28)
-    run_name: str = RUN_NAME
+    run_name: RunName = RUN_NAME

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -14,10 +13,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mnist_cnn.runtime.randomness import derive_seed
 from mnist_cnn.settings.search_space import Choices, Range, Space
-from mnist_cnn.sweeps.storage import StudyError
-
-PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
-"""What a sampler needs besides Optuna."""
 
 
 def make_pruner(name: str, space: Space) -> BasePruner:
@@ -29,15 +24,8 @@ def make_pruner(name: str, space: Space) -> BasePruner:
     return MedianPruner(n_startup_trials=5) if name == "median" else NopPruner()
 
 
-def make_sampler(name: str, space: Space, seed: int, num_goals: int) -> BaseSampler:
-    """The sampler of that name. Raises `StudyError` where its package is missing, or it cannot serve two goals."""
-    package = PACKAGES.get(name)
-    if package and find_spec(package) is None:
-        raise StudyError(f"`sampler`: {name} needs the package {package}; install it: pip install {package}")
-    if name == "cmaes" and num_goals > 1:
-        raise StudyError("`sampler`: cmaes knows one goal, and `goal` names two; take another.")
-    if name == "cmaes" and sum(isinstance(dimension, Range) for dimension in space.varied.values()) < 2:
-        raise StudyError("`sampler`: cmaes needs two ranges or more.")
+def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
+    """The sampler of that name."""
     make: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True),
         "random": lambda seed: RandomSampler(seed=seed),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
+import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +25,8 @@ from optuna.trial import FrozenTrial
 from mnist_cnn.runtime import locks
 from mnist_cnn.settings import hide_password
 from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.fields import cut, shown
+from mnist_cnn.settings.sweeps import STORAGE_FORMS, is_storage
 
 SECONDS_BETWEEN_HEARTBEATS = 10
 SECONDS_WITHOUT_HEARTBEAT = 60
@@ -34,12 +38,23 @@ SECONDS_OF_A_RESTART = 600.0
 SECONDS_OF_A_LOCK = 10
 """A journal's lock that is older was left by a process that was killed while it wrote."""
 
-DATABASES = ("postgresql", "sqlite")
-FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///"
 ATTEMPTS = 5
 
 _OWN_NAME = uuid.uuid4().hex
 """Of this process, for databases."""
+
+CREATE_STUDY, SET_STUDY_USER_ATTR, CREATE_TRIAL = 0, 2, 4
+"""Codes of what a line of a journal does."""
+
+SAID = {
+    code: frozenset(("op_code", "worker_id", *names.split()))
+    for code, names in enumerate((
+        "study_name directions", "study_id", "study_id user_attr", "study_id system_attr", "study_id datetime_start",
+        "trial_id param_name param_value_internal distribution", "trial_id state values",
+        "trial_id step intermediate_value", "trial_id user_attr", "trial_id system_attr",
+    ))
+}  # fmt: skip
+"""What a line says, by its code."""
 
 Lost = Callable[[optuna.Study, FrozenTrial], None]
 """Called by Optuna with a trial that it has marked as failed, since its process sent no heartbeat any more."""
@@ -57,18 +72,19 @@ def open_storage(storage: str, on_lost: Lost | None = None) -> BaseStorage:
     for logger in ("optuna", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    scheme = storage.partition("://")[0].partition("+")[0]
-    if "://" in storage and scheme not in DATABASES:
-        raise StudyError(f"`storage` must be {FORMS}; got {hide_password(storage)!r}.")
+    if not is_storage(storage):
+        raise StudyError(f"`storage` must be {STORAGE_FORMS}; got {shown(storage)}.")
     try:
         with quiet():
             return _database(storage, on_lost) if "://" in storage else JournalStorage(_Journal(Path(storage)))
     except StudyError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = cut(str(error).strip().partition("\n")[0] or type(error).__name__, 120)
         cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
-        raise StudyError(f"`storage`: {hide_password(storage)} cannot be opened ({reason}).{cure}") from error
+        raise StudyError(
+            f"`storage`: {hide_password(storage)} cannot be opened ({reason}). Give another.{cure}"
+        ) from error
 
 
 class Processes:
@@ -134,19 +150,44 @@ def _connect_in_the_end(dialect: Any, record: Any, arguments: Any, options: Any)
 
 
 class _Journal(JournalFileBackend):
-    """A journal whose last line may be torn, since the process that wrote it was killed.
+    """A journal of which lines may be damaged.
 
-    Optuna would glue the next line to it, and could read neither. It is cut off, and kept in a file beside the journal.
+    The last one may be torn, since the process that wrote it was killed. Optuna would glue the next line to it, and
+    could read neither. It is cut off, and kept in a file beside the journal. Others are left, and gone round.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         self._own_lock = JournalFileOpenLock(str(self._path), grace_period=SECONDS_OF_A_LOCK)
-        if not self._path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {self._path.parent}")
-        _refuse_other_files(self._path)
+        self._starts = {0: 0}
+        self._num_damaged = 0
+        refuse_other_files(self._path)
         super().__init__(str(self._path), self._own_lock)
         self.append_logs([])
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """What whole lines say, from that one on."""
+        known = log_number_from if log_number_from in self._starts else 0
+        with self._path.open("rb") as file:
+            file.seek(self._starts[known])
+            lines = file.read().split(b"\n")[:-1]  # what follows the last line's end may be half written
+        records = [_record(line) for line in lines]
+        if known and None in records:
+            self._starts = {0: 0}  # to see all that the journal says of what is lost
+            yield from self.read_logs(log_number_from)
+            return
+        for number, line in enumerate(lines, known):
+            self._starts[number + 1] = self._starts[number] + len(line) + 1
+        damaged = [number for number, record in enumerate(records, known + 1) if record is None]
+        if len(damaged) > self._num_damaged:
+            self._num_damaged = len(damaged)
+            which = cut(", ".join(map(str, damaged)))
+            print(
+                f"{self._path}: of {len(lines)} lines {len(damaged)} cannot be read ({which}). What they said is lost, "
+                "all else is used; the file is left as it is.",
+                file=sys.stderr,
+            )
+        yield from itertools.islice(_gone_round(records), log_number_from - known, None)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
@@ -177,17 +218,61 @@ class _Journal(JournalFileBackend):
         file.seek(end_of_whole_lines)
 
 
-def _refuse_other_files(path: Path) -> None:
-    """Raise `StudyError` for a file that holds something else than a journal."""
-    if not path.exists() or not path.stat().st_size:
+def refuse_other_files(path: Path) -> None:
+    """Raise `StudyError` for a file that holds something else than a journal, or has no folder to be made in."""
+    if not os.path.isdir(path.absolute().parent):
+        raise StudyError(f"`storage`: there is no folder {path.absolute().parent}; make it, or give another path.")
+    if os.path.isdir(path):
+        raise StudyError(f"`storage` must be {STORAGE_FORMS}; {path} is a folder. Give a file in it.")
+    if not os.path.exists(path) or not path.stat().st_size:
         return
-    with path.open("rb") as file:
-        first = file.readline(1_000_000)
     try:
-        record = json.loads(first)
-    except ValueError:  # of which UnicodeDecodeError is one
-        record = None
-    if not isinstance(record, dict) or "op_code" not in record:
+        with path.open("rb") as file:
+            lines = file.read(1_000_000).split(b"\n")
+    except OSError as error:
+        raise StudyError(f"`storage`: {path} cannot be read ({error.strerror}); give another path.") from error
+    if not any(map(_record, lines)):
         raise StudyError(
-            f"`storage` must be {FORMS}; {path} is no journal of Optuna's; it was left as it is. Give another path."
+            f"`storage` must be {STORAGE_FORMS}; {path} is no journal of Optuna's; it was left as it is. Give another "
+            "path."
         )
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line of a journal says; None of one that is damaged."""
+    try:
+        record = json.loads(line.decode())
+        return record if SAID[record["op_code"]] <= record.keys() else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _gone_round(records: Sequence[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:
+    """The records, with another in place of each that is damaged: Optuna counts them.
+
+    It also counts studies and trials as they are made. Where a later record is of one that no record makes, a damaged
+    one was to make it, and such a one stands in its place; else one that says nothing.
+    """
+    missing = {"study_id": 0, "trial_id": 0}
+    made = {"study_id": 0, "trial_id": 0}
+    names = set()
+    for record in filter(None, records):
+        for key in made:
+            missing[key] = max(missing[key], record.get(key, -1) + 1 - made[key])
+        made["study_id"] += record["op_code"] == CREATE_STUDY and record["study_name"] not in names
+        made["trial_id"] += record["op_code"] == CREATE_TRIAL
+        names.add(record.get("study_name"))
+    study = 0
+    for number, found in enumerate(records, 1):
+        study = found.get("study_id", study) if found else study
+        if found is not None:
+            record = found
+        elif missing["study_id"]:
+            missing["study_id"] -= 1
+            record = {"op_code": CREATE_STUDY, "study_name": f"lost in line {number}", "directions": [1]}
+        elif missing["trial_id"]:
+            missing["trial_id"] -= 1
+            record = {"op_code": CREATE_TRIAL, "study_id": study, "datetime_start": None}
+        else:
+            record = {"op_code": SET_STUDY_USER_ATTR, "study_id": -1, "user_attr": {}}
+        yield {"worker_id": "", **record}

@@ -379,7 +379,7 @@ def open_study(
         plan: dict[str, Any] = {
             "study_name": name,
             "storage": where,
-            "sampler": samplers.make_sampler(sampler, space, seed, len(goals)),
+            "sampler": samplers.make_sampler(sampler, space, seed),
             "pruner": samplers.make_pruner(pruner, space),
         }
         try:

@@ -1,30 +1,19 @@
-"""Models in MLflow: logged by a run, found again by a person's word or as the newest of their kind, and loaded."""
+"""Models in MLflow: found again by a person's word, or as the newest of their kind. `networks` logs and loads them."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import version
-from types import SimpleNamespace
 from typing import Any
 
-import keras
 import mlflow
-import mlflow.keras
-import numpy as np
 from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
-from numpy.typing import NDArray
 
 from mnist_cnn.data import dataset
-from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES
-from mnist_cnn.models.logits import refuse_misfit
+from mnist_cnn.settings.fields import MODEL_FORMS, shown
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.store import TrackingError
 
@@ -43,45 +32,17 @@ HOW_TO_TRAIN = {
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """Where a model was logged: its id (`m-...`) and the URI that loads it."""
+    """Where a model was logged: its id (`m-...`) and the URI that loads it.
+
+    trusted: whether a person has said that it may run code of its own.
+    """
 
     model_id: str
     uri: str
+    trusted: bool = False
 
 
-def log_network(network: keras.Model, example: NDArray[np.float32], tags: dict[str, str]) -> LoggedModel:
-    """Log a Keras model as `model` of the open run, with signature, input example and the versions it needs."""
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]))]),
-    )
-    info = Model.log(
-        artifact_path=None,
-        name="model",
-        flavor=SimpleNamespace(save_model=_save_network),
-        flavor_name="keras",
-        model=network,
-        signature=signature,
-        input_example=example,
-        # MLflow would load the model once more and show a progress bar; a test of ours does it instead.
-        validate_serving_input=False,
-        # Named, for working them out takes MLflow several seconds and a second process.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
-        tags=tags,
-    )
-    return LoggedModel(model_id=info.model_id, uri=info.model_uri)
-
-
-def _save_network(path: str, validate_serving_input: bool, **arguments: Any) -> None:
-    """`mlflow.keras.save_model`, which fails on an input example unless the folder is there.
-
-    https://github.com/mlflow/mlflow/issues/16183. `validate_serving_input` is read by MLflow before it gets here.
-    """
-    os.makedirs(path, exist_ok=True)
-    mlflow.keras.save_model(path=path, **arguments)
-
-
-def resolve(word: str, data: str = "mnist", regime: str = "", network: str = "") -> LoggedModel:
+def resolve(word: str, data: str = "mnist", regime: str = "", network: str = "", *, trust: bool = False) -> LoggedModel:
     """A model from the id of a run or a `runs:/` or `models:/` URI, or if it is empty the newest trained on a data set.
 
     data: that data set, a `dataset` setting. regime, network: of the newest, where only such a one will do. Raises
@@ -92,18 +53,17 @@ def resolve(word: str, data: str = "mnist", regime: str = "", network: str = "")
         return _newest(data, regime, network)
     address = f"runs:/{word}/model" if RUN_ID.fullmatch(word) else word
     if not address.startswith(("runs:/", "models:/")):
-        raise TrackingError(
-            f"`model` must be the id of a run, or of the form runs:/RUN_ID/model, models:/NAME/VERSION, "
-            f"models:/NAME@ALIAS or models:/m-ID; got {word!r}."
-        )
+        raise TrackingError(f"`model` must be {MODEL_FORMS}; got {shown(word)}.")
     try:
         info = mlflow.models.get_model_info(address)
     except Exception as error:  # MLflow raises a different kind for each form of URI.
-        raise TrackingError(f"`model`: there is no {address} in {store.uri()} ({store.first_line(error)}).") from error
+        raise TrackingError(
+            f"`model`: there is no {address} in {store.shown_uri()} ({store.first_line(error)})."
+        ) from error
     if "keras" not in info.flavors:
         flavours = ", ".join(info.flavors)
         raise TrackingError(f"`model`: {address} is not a Keras model; it has the flavours {flavours}.")
-    return LoggedModel(info.model_id, address)
+    return LoggedModel(info.model_id, address, trust)
 
 
 def _newest(data: str, regime: str, network: str) -> LoggedModel:
@@ -114,33 +74,13 @@ def _newest(data: str, regime: str, network: str) -> LoggedModel:
     given = "" if data == "mnist" else f" -P {shlex.quote(f'dataset={data}')}"
     if regime:
         raise TrackingError(
-            f"`{regime.replace('-', '_')}` was not given and {store.uri()} holds no such network trained on {data}; "
-            f"run `mlflow run . -e train {HOW_TO_TRAIN[regime]}{given}` first."
+            f"`{regime.replace('-', '_')}` was not given and {store.shown_uri()} holds no such network trained on "
+            f"{data}; run `mlflow run . -e train {HOW_TO_TRAIN[regime]}{given}` first."
         )
     raise TrackingError(
-        f"`model` was not given and {store.uri()} holds none trained on {data}; "
+        f"`model` was not given and {store.shown_uri()} holds none trained on {data}; "
         f"run `mlflow run . -e train{given}` first, or name another."
     )
-
-
-def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
-    """The Keras model itself, once for all who ask for it, so that what was compiled for it is there still.
-
-    Raises `SettingError` for one that cannot be loaded, that does not take MNIST's images, or that does not give
-    probabilities of ten classes (logits: or those).
-    """
-    # By its id, which never changes, where there is one: an alias or the version of a run may move.
-    network = _load(store.uri(), f"models:/{model.model_id}" if model.model_id else model.uri)
-    refuse_misfit(network, IMAGE_SHAPE, NUM_CLASSES, logits=logits)
-    return network
-
-
-@lru_cache(maxsize=8)
-def _load(tracking_uri: str, address: str) -> keras.Model:
-    try:
-        return mlflow.keras.load_model(address)
-    except (MlflowException, OSError, ValueError) as error:
-        raise TrackingError(f"`model`: {address} cannot be loaded ({store.first_line(error)}).") from error
 
 
 def logged_models(condition: str) -> list[Any]:

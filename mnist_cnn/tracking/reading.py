@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from mnist_cnn.data import npz
 from mnist_cnn.tracking import models
 from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
 
@@ -89,16 +89,16 @@ def read_bytes(run_id: str, path: str) -> bytes | None:
 def read_arrays(run_id: str, path: str) -> dict[str, NDArray[Any]]:
     """What `log_arrays` logged; empty where there is nothing, or nothing that can be read."""
     content = read_bytes(run_id, path)
-    with suppress(ValueError, EOFError, zipfile.BadZipFile):
-        if content is not None:
-            with np.load(io.BytesIO(content)) as arrays:
-                return dict(arrays)
-    return {}
+    try:
+        return {} if content is None else npz.read(io.BytesIO(content)).read
+    except npz.ArraysError as error:
+        print(f"{path} of the run {run_id} cannot be read ({error}); going on without it.", file=sys.stderr)
+        return {}
 
 
 def read_json(run_id: str, path: str) -> dict[str, Any]:
     """What `log_json` logged; empty where there is nothing, or nothing that can be read."""
     content = read_bytes(run_id, path)
-    with suppress(ValueError):
+    with suppress(ValueError, TypeError, RecursionError):
         return dict(json.loads(content or b"{}"))
     return {}

@@ -72,7 +72,7 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
         return found, False
     client = mlflow.MlflowClient()
     try:
-        client.create_registered_model(name, description=ABOUT_MODEL.read_text())
+        client.create_registered_model(name, description=ABOUT_MODEL.read_text("utf-8"))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -29,6 +29,7 @@ from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
 from mnist_cnn.settings import Settings
+from mnist_cnn.settings.errors import printable
 from mnist_cnn.tracking import heartbeat, store
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
 from mnist_cnn.tracking.models import LoggedModel
@@ -48,6 +49,7 @@ FINGERPRINT_TAG = "fingerprint"
 RESUMED_FROM_TAG = "resumed_from"
 SETTINGS_FILE = "settings.json"
 SECONDS_BETWEEN_FLUSHES = 2.0
+LONGEST_NAME = 250
 
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")
 """The form of the names that MLflow invents, such as `capable-wolf-101`."""
@@ -220,9 +222,9 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
 
     name: the run's, if its user gave one. otherwise: its name where the user gave none, here or to `mlflow run`.
     resume: id of a run to open again in place of a new one.
-    An exception is written to the tag `reason` and goes on; SIGINT and SIGTERM are raised as `Interrupted`.
+    An exception is written to the tag `reason` and goes on; signals are raised as `Interrupted`.
     """
-    outermost = not _open
+    outermost, otherwise = not _open, otherwise[:LONGEST_NAME]
     if outermost:
         store.open_store()
     made_by_mlflow_run = os.environ.pop(RUN_ID_VARIABLE, "") if outermost else ""
@@ -245,7 +247,7 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
             status, reason = "KILLED", str(error) or "interrupted"
             raise
         except BaseException as error:
-            status, reason = "FAILED", f"{type(error).__name__}: {error}"
+            status, reason = "FAILED", printable(f"{type(error).__name__}: {error}")
             raise
         finally:
             _open.pop()
@@ -264,7 +266,7 @@ def _start(kind: str, run_id: str, name: str, otherwise: str) -> TrackedRun:
         if not _open and HEARTBEAT_OF_TAG in mlflow.active_run().data.tags:  # it stood below another run then
             mlflow.delete_tag(HEARTBEAT_OF_TAG)
     except MlflowException as error:
-        raise TrackingError(f"no run can be opened in {store.uri()}: {store.first_line(error)}") from error
+        raise TrackingError(f"no run can be opened in {store.shown_uri()}: {store.first_line(error)}") from error
     if run_id and name:
         run.rename(name)
     elif run_id and otherwise and _is_invented(run.name):
@@ -297,7 +299,7 @@ def _describe_experiment(experiment_id: str) -> None:
     if NOTE_TAG not in client.get_experiment(experiment_id).tags:
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{SCORES_VIEW}", json.dumps(SCORES))
         scores = f"#/experiments/{experiment_id}/runs?viewStateShareKey={SCORES_VIEW}"
-        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text().format(scores=scores))
+        client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text("utf-8").format(scores=scores))
 
 
 def _close(run: TrackedRun, status: str, reason: str) -> None:

@@ -17,8 +17,7 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.runtime import locks
-from mnist_cnn.settings import hide_password
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import SettingError, hide_password, one_line
 
 LOCK = ".mnist_cnn.lock"
 """A file beside the database. The database's own would not do: closing it would end SQLite's locks."""
@@ -42,6 +41,11 @@ STORE_ERRORS = (TrackingError, MlflowException, OSError)
 
 def uri() -> str:
     return str(mlflow.get_tracking_uri())
+
+
+def shown_uri() -> str:
+    """The same without a password."""
+    return hide_password(uri())
 
 
 def folder() -> Path:
@@ -115,12 +119,12 @@ def how_to_look() -> str:
     """The command that shows the store of this process in a browser, or its address."""
     address = uri()
     if address.startswith("http"):
-        return f"open {address}"
+        return f"open {hide_password(address)}"
     default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     is_default = address in (default, "sqlite:///mlflow.db")
-    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
+    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {shlex.quote(hide_password(address))}"
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 300 characters."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    """What an error says, in one line of at most 300 printable characters."""
+    return one_line(str(error).strip().partition("\n")[0] or type(error).__name__)

@@ -150,7 +150,7 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
     if colon:
         parent = run_id_of(sweep) or (sweep if reading.is_there(sweep) else "")
         if not parent:
-            raise TrackingError(f"`trial`: {store.uri()} holds no sweep {sweep!r}.")
+            raise TrackingError(f"`trial`: {store.shown_uri()} holds no sweep {sweep!r}.")
         found = _trial_run(parent, reading.get_run(parent).info.experiment_id, number) if number.isdecimal() else None
         if found is None:
             raise TrackingError(f"`trial`: the sweep {sweep} has no trial {number!r}.")
@@ -183,14 +183,14 @@ def read_sweeps(names: str) -> list[SweepRecord]:
         records = [_record(run) for run in reversed(_all_sweeps())]
         complete = [record for record in records if record.complete]
         if not complete:
-            raise TrackingError(f"`sweeps`: {store.uri()} holds none; run `mlflow run . -e sweep` first.")
+            raise TrackingError(f"`sweeps`: {store.shown_uri()} holds none; run `mlflow run . -e sweep` first.")
         return complete
     chosen = []
     for name in _split(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
         run_id = run_id_of(name) or name
         if not reading.is_there(run_id) or GOALS_TAG not in (run := reading.get_run(run_id)).data.tags:
             known = ", ".join(run.data.tags[SWEEP_TAG] for run in _all_sweeps()) or "none"
-            raise TrackingError(f"`sweeps`: {store.uri()} holds no sweep {name!r}; there are: {known}.")
+            raise TrackingError(f"`sweeps`: {store.shown_uri()} holds no sweep {name!r}; there are: {known}.")
         chosen.append(_record(run))
     for record in chosen:
         if not record.complete:

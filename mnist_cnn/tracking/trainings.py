@@ -58,7 +58,7 @@ def stored_settings(run_id: str) -> dict[str, Any]:
         run = reading.get_run(run_id)
     except MlflowException as error:
         raise TrackingError(
-            f"`run` must be the id of a run in {store.uri()}; got {run_id!r}. ({store.first_line(error)})"
+            f"`run` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
         ) from error
     kind = run.data.tags.get(KIND_TAG, "none of this project's")
     if kind != TrainSettings.COMMAND:

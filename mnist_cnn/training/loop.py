@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.dataset import LabelledImages, Split
 from mnist_cnn.models import networks, transforms
 from mnist_cnn.runtime.randomness import derive_seed, generator
-from mnist_cnn.settings import TrainSettings
+from mnist_cnn.settings import SettingError, TrainSettings
 from mnist_cnn.training import attacks, evaluation
 
 WARM_UP = 0.2
@@ -278,7 +278,9 @@ class _Loop:
         pairs = (self._network.variables, state.network), (self._optimizer.variables, state.optimizer)
         for variables, values in pairs:
             if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
-                raise ValueError(f"the state is not one of a {self._network.name} network")
+                raise SettingError(
+                    f"`run`: its checkpoint is not one of a {self._network.name} network; start a new training."
+                )
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 

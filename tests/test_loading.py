@@ -1,0 +1,118 @@
+"""What comes from a store or goes to a server: a damaged or foreign model runs nothing, and is refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from mlflow.exceptions import MlflowException
+from test_bad_input import CUT_OR_CHANGED, damaged, every
+
+from mnist_cnn.settings import SettingError
+from mnist_cnn.tracking import models, networks
+from mnist_cnn.tracking.models import LoggedModel
+from mnist_cnn.tracking.runs import tracked_run
+
+IMAGES = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+
+
+def small(*extra: keras.Layer) -> keras.Model:
+    layers = [keras.layers.Flatten(), *extra, keras.layers.Dense(10, activation="softmax")]
+    return keras.Sequential([keras.Input((28, 28, 1)), *layers])
+
+
+def logged(network: keras.Model) -> tuple[LoggedModel, Path]:
+    with tracked_run("other"):
+        model = networks.log_network(network, IMAGES[:1], {"kind": "other"})
+    return model, Path(mlflow.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
+
+
+@pytest.fixture
+def fresh(client) -> Iterator[None]:
+    networks._load.cache_clear()
+    yield
+    networks._load.cache_clear()
+
+
+def load(model: LoggedModel, trust: bool = False) -> keras.Model:
+    networks._load.cache_clear()
+    return networks.load(models.resolve(model.uri, trust=trust))
+
+
+def refusal(model: LoggedModel) -> str:
+    with pytest.raises(SettingError) as error:
+        load(model)
+    line = str(error.value)
+    assert line.isprintable() and len(line) <= 300
+    return line
+
+
+@pytest.mark.parametrize("count", [pytest.param(15, id="few"), pytest.param(500, id="many", marks=pytest.mark.slow)])
+def test_a_damaged_network_is_loaded_or_refused_in_one_short_line(fresh, count: int) -> None:
+    model, folder = logged(small())
+    path = folder / "data" / "model.keras"
+    whole = path.read_bytes()
+
+    def check(how: tuple[str, float, int]) -> None:
+        path.write_bytes(damaged(whole, how))
+        try:
+            load(model)
+        except SettingError as error:
+            assert str(error).isprintable() and len(str(error)) <= 300
+
+    every(CUT_OR_CHANGED, count, check)
+
+
+class Writes(tf.Module):
+    """A saved model that writes a file when it is called, or loaded."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = str(path)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 28, 28, 1))])
+    def serve(self, images):  # noqa: ANN001, ANN201
+        tf.io.write_file(self.path, "it ran")
+        return images
+
+
+def test_a_model_of_another_form_is_refused_and_nothing_of_it_runs(fresh, tmp_path: Path, monkeypatch) -> None:
+    model, folder = logged(small())
+    tf.saved_model.save(Writes(tmp_path / "ran"), str(folder / "data" / "model"))
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    described["flavors"]["keras"]["save_exported_model"] = True
+    (folder / "MLmodel").write_text(yaml.safe_dump(described))
+    monkeypatch.setattr(tf.saved_model, "load", lambda *arguments: pytest.fail("it was loaded"))
+    assert "is no .keras file, and a model of another form may run code of its own" in refusal(model)
+    assert "trust=true" in refusal(model)
+
+
+def test_a_network_that_brings_code_is_loaded_only_by_who_trusts_it(fresh) -> None:
+    model, _ = logged(small(keras.layers.Lambda(lambda x: 2 * x)))
+    assert "cannot be loaded" in (line := refusal(model)) and "trust=true" in line
+    assert load(model, trust=True)(IMAGES).shape == (3, 10)
+
+
+def test_a_file_that_unpacks_to_too_much_is_not_unpacked(fresh, monkeypatch) -> None:
+    model, _ = logged(small())
+    monkeypatch.setattr(networks, "LARGEST", 1000)
+    assert "GiB unpacked; at most" in refusal(model)
+
+
+def test_a_served_network_answers_as_itself_and_refuses_what_is_no_image(fresh) -> None:
+    network = small()
+    model, _ = logged(network)
+    served = mlflow.pyfunc.load_model(model.uri)
+    np.testing.assert_allclose(served.predict(IMAGES), network.predict(IMAGES, verbose=0), rtol=1e-6)
+    for value in (np.nan, np.inf, -0.1, 1.5):
+        wrong = IMAGES.copy()
+        wrong[1, 2, 3] = value
+        with pytest.raises(MlflowException, match="must hold numbers from 0 to 1; 1 are not") as error:
+            served.predict(wrong)
+        assert error.value.get_http_status_code() == 400
