@@ -10,12 +10,13 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from mnist_cnn.settings import ENTRY_POINTS, Settings
-from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped, is_of_a_store
+from mnist_cnn.settings import ENTRY_POINTS, Settings, backend
+from mnist_cnn.settings.errors import Interrupted, Notice, SettingError, WorkStopped, is_of_a_store
 
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return
+    warnings.formatwarning = _format_warning
     command = argv[0]
     try:
         call(command, argv[1:])
@@ -50,6 +52,7 @@ def call(command: str, words: Sequence[str]) -> None:
         hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."
         raise SettingError(f"there is no command {command!r}. {hint}")
     settings = ENTRY_POINTS[name].from_command_line(words)
+    backend.refuse_other()
     _refuse_data(settings)
     importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
     importlib.import_module(f"pipelines.{name}").main(settings)
@@ -72,6 +75,14 @@ def _refuse_data(settings: Settings) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
+
+
+_usual_format = warnings.formatwarning
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    """A `Notice` as one line without its place in the code."""
+    return f"Notice: {message}\n" if issubclass(category, Notice) else _usual_format(message, category, *place, **line)
 
 
 def _is_expected(error: Exception) -> bool:

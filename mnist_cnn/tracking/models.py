@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from contextlib import suppress
@@ -22,7 +23,9 @@ from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES
+from mnist_cnn.models.forward import taking_images
 from mnist_cnn.models.logits import refuse_misfit
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.store import TrackingError
 
@@ -118,21 +121,40 @@ def _newest(regime: str, network: str) -> LoggedModel:
 def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
     """The Keras model itself, once for all who ask for it, so that what was compiled for it is there still.
 
-    Raises `SettingError` for one that cannot be loaded, that does not take MNIST's images, or that does not give
+    One that was changed since is loaded anew. One that takes pixels in a row, or no axis of channels, has a layer in
+    front. Raises `SettingError` for one that cannot be loaded, that does not take MNIST's images, or that does not give
     probabilities of ten classes (logits: or those).
     """
     # By its id, which never changes, where there is one: an alias or the version of a run may move.
-    network = _load(store.uri(), f"models:/{model.model_id}" if model.model_id else model.uri)
+    address = f"models:/{model.model_id}" if model.model_id else model.uri
+    if not model.model_id:
+        _load.cache_clear()
+    network, loaded = _load(store.uri(), address)
+    if _state(network) != loaded:
+        _load.cache_clear()
+        network, _ = _load(store.uri(), address)
     refuse_misfit(network, IMAGE_SHAPE, NUM_CLASSES, logits=logits)
     return network
 
 
 @lru_cache(maxsize=8)
-def _load(tracking_uri: str, address: str) -> keras.Model:
+def _load(tracking_uri: str, address: str) -> tuple[keras.Model, bytes]:
+    """The model, ready for our images, and its state."""
     try:
-        return mlflow.keras.load_model(address)
+        network = taking_images(mlflow.keras.load_model(address), IMAGE_SHAPE)
+        return network, _state(network)
+    except SettingError:
+        raise
     except (MlflowException, OSError, ValueError) as error:
         raise TrackingError(f"`model`: {address} cannot be loaded ({store.first_line(error)}).") from error
+
+
+def _state(network: keras.Model) -> bytes:
+    """A digest of the layers and weights of a model."""
+    digest = hashlib.sha256(network.to_json().encode())
+    for weight in network.get_weights():
+        digest.update(weight.tobytes())
+    return digest.digest()
 
 
 def logged_models(condition: str) -> list[Any]:
