@@ -10,15 +10,17 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
-from mnist_cnn.settings import ENTRY_POINTS, Settings
+from mnist_cnn.settings import ENTRY_POINTS, Settings, backend
 from mnist_cnn.settings.errors import (
     Interrupted,
+    Notice,
     SettingError,
     WorkStopped,
     hide_password,
@@ -43,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return
+    warnings.formatwarning = _format_warning
     command = argv[0]
     try:
         call(command, argv[1:])
@@ -68,6 +71,7 @@ def call(command: str, words: Sequence[str]) -> None:
         hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."
         raise SettingError(f"there is no command {shown(command)}. {hint}")
     settings = ENTRY_POINTS[name].from_command_line(words)
+    backend.refuse_other()
     _refuse_files(settings)
     if name not in WITHOUT_TENSORFLOW:
         importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
@@ -108,6 +112,14 @@ def _what_to_lower(command: str) -> str:
     known = ENTRY_POINTS[OTHER_NAMES.get(command, command)].names()
     lower = [f"`{name}`" for name in ("batch_size", "memory_gib", "num_images", "workers") if name in known]
     return f"out of memory. Lower {' or '.join(lower) or 'what this machine does besides'}, or take fewer images."
+
+
+_usual_format = warnings.formatwarning
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    """A `Notice` as one line without its place in the code."""
+    return f"Notice: {message}\n" if issubclass(category, Notice) else _usual_format(message, category, *place, **line)
 
 
 def _is_expected(error: Exception) -> bool:

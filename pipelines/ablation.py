@@ -30,7 +30,7 @@ class AblationResult:
 def run(settings: AblationSettings) -> AblationResult:
     """Fill the table and log it. Raises `SettingError` where a network of a regime is missing, with the cure."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    dataset.refuse_missing_classes(data.validation)
+    dataset.refuse_missing_classes(data)
     given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
     used = {
         # Of one design, so that training alone differs.

@@ -32,6 +32,8 @@ class CompareResult:
 def run(settings: CompareSettings) -> CompareResult:
     """Read sweeps, score the best of each again, and log tables, pictures and a page. Raises `TrackingError`."""
     data = dataset.split(dataset.load_train(settings.dataset))
+    if settings.confirm:
+        dataset.refuse_missing_classes(data)
     store.open_store()
     records = sweep_runs.read_sweeps(settings.sweeps)
     device = hardware.start_tensorflow()

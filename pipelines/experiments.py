@@ -40,8 +40,9 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
     """Run the experiments on one network, each in a child run, and log them."""
     chosen = parse(settings.experiments)
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     starts.refuse_missing([kind for experiment in chosen for kind in experiment.kinds], data.validation)
+    dataset.refuse_missing_classes(data)
+    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     device = hardware.start_tensorflow()
     finished = []
     with runs.tracked_run("experiments", name=settings.run_name, otherwise="experiments") as run:

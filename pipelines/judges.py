@@ -34,6 +34,7 @@ def run(settings: JudgesSettings) -> JudgesResult:
     """Train one panel or both, each on its own half of the training images, and log each judge as a model."""
     names = PANELS if settings.panel == "both" else (settings.panel,)
     data = dataset.split(dataset.load_train(settings.dataset))
+    dataset.refuse_missing_classes(data)
     with runs.tracked_run("judges", name=settings.run_name, otherwise=f"judges-{settings.panel}") as run:
         _log_beginning(run, settings, data)
         logged = [pair for name in names for pair in _train(run, name, data, settings.seed)]
@@ -57,17 +58,18 @@ def main(settings: JudgesSettings) -> None:
     print(f"\n{table}\n{runs.signpost(result.run_id)}")
 
 
-_real_digits: dict[str, RealDigits] = {}
-"""What images are compared with, by the digest of the data: made once for all searches of a process."""
+_real_digits: dict[tuple[str, str], RealDigits] = {}
+"""What images are compared with, by the digests of the data: made once for all searches of a process."""
 
 
 def scorer(name: str, data: dataset.Split) -> Scorer:
     """Scores by a panel and by the real digits of `data`."""
     opinions = panel(name, data).opinions
-    if data.train.digest not in _real_digits:
+    digests = data.train.digest, data.validation.digest
+    if digests not in _real_digits:
         _real_digits.clear()
-        _real_digits[data.train.digest] = RealDigits.of(data.train, data.validation)
-    return Scorer(opinions, _real_digits[data.train.digest])
+        _real_digits[digests] = RealDigits.of(data.train, data.validation)
+    return Scorer(opinions, _real_digits[digests])
 
 
 def panel(name: str, data: dataset.Split) -> Panel:

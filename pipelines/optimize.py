@@ -31,9 +31,10 @@ class OptimizeResult:
 def run(settings: OptimizeSettings) -> OptimizeResult:
     """Search, score and log. Starts are drawn from the images that did not train."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     asked = kinds(settings.targets, settings.start, settings.start_class)
     starts.refuse_missing(asked, data.validation)
+    dataset.refuse_missing_classes(data)
+    model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
     device = hardware.start_tensorflow()
     name = f"optimize-{settings.targets}-from-{settings.start}"
     with runs.tracked_run("optimize", name=settings.run_name, otherwise=name) as run:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-
-import keras
+from typing import TYPE_CHECKING
 
 from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import LabelledImages
@@ -20,6 +19,9 @@ from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
 from mnist_cnn.training import attacks, evaluation
 from pipelines import judges
+
+if TYPE_CHECKING:
+    import keras  # not before this project's rooms have looked at its backend
 
 VALIDATION_FRACTION = 0.1
 """Taken for a model of which nobody knows how it was trained."""
@@ -62,6 +64,8 @@ class _Candidate:
 def run(settings: RegisterSettings) -> RegisterResult:
     """Decide, register and measure. Raises `SettingError` for a model or data that cannot be used."""
     images = dataset.load_train(settings.dataset)
+    if settings.num_images:
+        dataset.refuse_missing_classes(dataset.split(images))
     store.open_store()
     if settings.experiment:
         found = registry.best_of(settings.experiment, settings.metric, settings.dataset)

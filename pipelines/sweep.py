@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 from numpy.typing import NDArray
 
 from mnist_cnn.data import dataset
+from mnist_cnn.input_optimization import starts
 from mnist_cnn.reporting import search_figures, sweep_charts, sweep_page
 from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, Interrupted, SweepSettings, goals, hide_password, show
+from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.settings.search_space import Choices, Space
 from mnist_cnn.sweeps import study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
@@ -30,6 +31,9 @@ from mnist_cnn.sweeps.study import Study
 from mnist_cnn.tracking import models, networks, runs, store, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges
+
+if TYPE_CHECKING:
+    import keras  # not before this project's rooms have looked at its backend
 
 WORKER_OF = "MNIST_CNN_WORKER_OF"
 """Set in the environment of a worker: the id of the sweep's run, and that of the process that started the worker."""
@@ -69,7 +73,11 @@ def run(settings: SweepSettings) -> SweepResult:
     Several processes may end with more trials than `n_trials`: at most one for each process but the first.
     """
     data = dataset.split(dataset.load_train(settings.space.at({}).dataset))
+    for each in settings.space.each("targets", "start", "start_class"):
+        starts.refuse_missing(kinds(each.targets, each.start, each.start_class), data.validation)
     judged = bool(JUDGED & set(goals(settings.goal)))
+    if judged:
+        dataset.refuse_missing_classes(data)
     return run_sweep(settings, data, lambda: ascent_trials(data, judged=judged))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import keras
+from typing import TYPE_CHECKING
 
 from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
@@ -21,6 +20,9 @@ from mnist_cnn.training import attacks, evaluation, loop
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult
 from mnist_cnn.training.loop import TrainingResult, TrainingState
+
+if TYPE_CHECKING:
+    import keras  # not before this project's rooms have looked at its backend
 
 STEP_METRICS = ("step/loss", "step/accuracy", "step/learning_rate")
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from conftest import PROJECT
@@ -280,7 +281,7 @@ def test_ten_thousand_images_take_their_own_memory_and_no_more() -> None:
 
 
 def test_snapshots_that_no_memory_can_hold_are_refused_at_once(compact, monkeypatch) -> None:
-    monkeypatch.setattr(ascent.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * 2**30))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * 2**30))
     settings = AscentSettings(steps=1_000_000, snapshot_every=1)
     with pytest.raises(
         SettingError, match="keeps 1,000,001 snapshots of 10 images, 29.7 GiB, and 8.0 GiB of memory are"
@@ -373,8 +374,8 @@ def test_a_network_without_classes_or_for_other_images_is_refused() -> None:
     maps = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(3, 3)])
     with pytest.raises(SettingError, match="must give logits or probabilities of the shape \\(n, classes\\)"):
         ascend(maps, noise(1), one_hot(0)[0])
-    flat = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10)])
-    with pytest.raises(SettingError, match="`starts` must have the shape that the network takes, \\(None, 784\\)"):
+    flat = keras.Sequential([keras.Input((783,)), keras.layers.Dense(10)])
+    with pytest.raises(SettingError, match="`starts` must have the shape that the network takes, \\(None, 783\\)"):
         ascend(flat, noise(1), one_hot(0)[0])
 
 

@@ -23,6 +23,31 @@ def test_objectives_equal_their_formulas() -> None:
     np.testing.assert_allclose(objectives.kl_divergence(LOGITS, TARGETS), cross_entropy - entropy, rtol=1e-5)
 
 
+def test_objectives_of_sigmoids_equal_their_formulas() -> None:
+    p = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    cross_entropy = -(TARGETS * np.log(p) + (1 - TARGETS) * np.log(1 - p)).sum(axis=1)
+    np.testing.assert_allclose(objectives.sigmoid_cross_entropy(LOGITS, TARGETS), cross_entropy, rtol=1e-5)
+    entropy = np.array([0, -2 * (0.25 * np.log(0.25) + 0.75 * np.log(0.75))])
+    np.testing.assert_allclose(objectives.sigmoid_kl_divergence(LOGITS, TARGETS), cross_entropy - entropy, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [7, 14, 28, 30, 33, 56, 57, 64, 97])
+def test_the_border_is_as_wide_on_each_side_at_any_size(size: int) -> None:
+    image = np.ones((1, size, size, 1), np.float32)
+    halves = [image * mask for mask in _halves(size)]
+    costs = {float(penalties.border(tf.constant(half))[0]) for half in halves}
+    assert len(costs) == 1
+    # What lies strictly within a seventh of the way from the first to the last pixel, counted in whole numbers.
+    width = sum(7 * i < size - 1 for i in range(size))
+    assert float(penalties.border(tf.constant(image))[0]) == size**2 - (size - 2 * width) ** 2
+
+
+def _halves(size: int) -> list[np.ndarray]:
+    first = (np.arange(size) < size // 2).astype(np.float32)
+    masks = [first, first[::-1]]
+    return [mask.reshape(shape) for mask in masks for shape in ((1, size, 1, 1), (1, 1, size, 1))]
+
+
 def test_cross_entropy_of_a_mix_cannot_fall_below_its_entropy_and_the_divergence_falls_to_zero() -> None:
     target = np.array([[0.5, 0.5, 0, 0]], np.float32)
     met = np.array([[20.0, 20.0, -20.0, -20.0]], np.float32)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_cnn.data import npz
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import Notice, SettingError
 from mnist_cnn.settings.fields import cut, shown
 
 MNIST_PATH = Path(__file__).parent / "mnist.npz"
@@ -95,6 +96,7 @@ def split(images: LabelledImages, validation_fraction: float = 0.1) -> Split:
     """Cut off the last `validation_fraction` of the training images for validation.
 
     The cut is where Keras' `validation_split` makes it: at int(n * (1 - fraction)), 54,000 of 60,000 at 0.1.
+    Where images stand class by class they are shuffled before, always alike, which a `Notice` says.
     Raises `DatasetError` if either side would be empty.
     """
     cut = int(len(images) * (1 - validation_fraction))
@@ -103,17 +105,44 @@ def split(images: LabelledImages, validation_fraction: float = 0.1) -> Split:
             f"`validation_fraction` of {validation_fraction:g} leaves {cut} images to train on and "
             f"{len(images) - cut} to validate on, of {len(images)}; each needs at least one."
         )
-    return Split(images.part(slice(cut), f"0:{cut}"), images.part(slice(cut, None), f"{cut}:{len(images)}"))
+    train, validation = f"0:{cut}", f"{cut}:{len(images)}"
+    if not stand_class_by_class(images.labels):
+        return Split(images.part(slice(cut), train), images.part(slice(cut, None), validation))
+    warnings.warn(
+        f"`dataset`: {images.source} is sorted by label, so the {len(images) - cut:,} images that validate are drawn "
+        "at random instead of taken from its end.", Notice, stacklevel=2,
+    )  # fmt: skip
+    order = np.random.default_rng(0).permutation(len(images))
+    return Split(images.part(order[:cut], f"drawn {train}"), images.part(order[cut:], f"drawn {validation}"))
 
 
-def refuse_missing_classes(images: LabelledImages) -> None:
-    """Raise `DatasetError` unless there is an image of every class."""
-    missing = sorted(set(range(NUM_CLASSES)) - set(images.labels.tolist()))
-    if missing:
-        raise DatasetError(
-            f"`dataset`: {len(images):,} images of {images.source} hold none of class "
-            f"{', '.join(map(str, missing))}; every class is needed here. Take more images, or shuffle them."
-        )
+def stand_class_by_class(labels: NDArray[np.integer]) -> bool:
+    """Whether the label changes less than half as often from image to image as in a shuffled order."""
+    shares = np.bincount(labels) / len(labels)
+    return 2 * int((np.diff(labels) != 0).sum()) < (len(labels) - 1) * float(1 - (shares**2).sum())
+
+
+def first_of(images: LabelledImages, count: int) -> LabelledImages:
+    """The first `count` images; where they stand class by class, as many that are drawn, always the same."""
+    which: slice | NDArray[np.integer] = slice(count)
+    if stand_class_by_class(images.labels):
+        which = np.random.default_rng(0).permutation(len(images))[:count]
+    return images.part(which, f"first {count}")
+
+
+def missing_classes(images: LabelledImages) -> list[int]:
+    return sorted(set(range(NUM_CLASSES)) - set(images.labels.tolist()))
+
+
+def refuse_missing_classes(data: Split) -> None:
+    """Raise `DatasetError` unless there are images of every class on both sides: judges learn and draw from both."""
+    for images, word in ((data.train, "train"), (data.validation, "do not train")):
+        if missing := missing_classes(images):
+            raise DatasetError(
+                f"`dataset`: the {len(images):,} images of {images.source} that {word} hold none of class "
+                f"{', '.join(map(str, missing))}. Judges need every class from 0 to {NUM_CLASSES - 1}: take a data set "
+                "that has them, or more of its images."
+            )
 
 
 def word_for(images: LabelledImages) -> str:
@@ -123,13 +152,14 @@ def word_for(images: LabelledImages) -> str:
 
 def _load(dataset: str, part: str) -> LabelledImages:
     path = MNIST_PATH if dataset == "mnist" or _count_of(dataset) else Path(dataset)
-    # What the file is now, so that one that was changed is read again.
+    # What the file is now, so that one that was changed or stands in another folder is read again.
     state = path.stat() if os.path.isfile(path) else None
-    return _read_once(dataset, part, (state.st_mtime_ns, state.st_size) if state else (0, 0))
+    known = (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size) if state else ()
+    return _read_once(dataset, part, known)
 
 
 @lru_cache(maxsize=4)
-def _read_once(dataset: str, part: str, state: tuple[int, int]) -> LabelledImages:
+def _read_once(dataset: str, part: str, state: tuple[int, ...]) -> LabelledImages:
     """The images, once for all who ask for them; the arrays cannot be written to."""
     images = _read_images(dataset, part)
     for array in (images.images, images.labels):

@@ -73,7 +73,7 @@ def refuse_missing(kinds: Sequence[SearchKind], data: LabelledImages) -> None:
         if number not in data.labels:
             raise SettingError(
                 f"`start`: the {len(data):,} images of {data.source} that do not train hold none of class {number}; "
-                "take another start, or a data set whose images are shuffled."
+                "take another start or start_class, or a data set that has this class."
             )
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tomllib
 from collections.abc import Collection, Mapping
@@ -63,6 +64,12 @@ class Space:
     def at(self, values: Mapping[str, Any]) -> Any:
         """The settings of one trial. Raises `SettingError` where they do not fit each other."""
         return self.trial(**{**self.fixed, **values})
+
+    def each(self, *names: str) -> list[Any]:
+        """The settings of every combination of what is tried of these names; the others are as they are fixed."""
+        tried = {name: self.varied[name] for name in names if name in self.varied}
+        values = [dimension.values for dimension in tried.values() if isinstance(dimension, Choices)]
+        return [self.at(dict(zip(tried, combination, strict=True))) for combination in itertools.product(*values)]
 
     def words(self) -> dict[str, str]:
         """What is tried and what is fixed, defaults included, by name, as one would type it."""

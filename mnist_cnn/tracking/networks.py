@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES
+from mnist_cnn.models.forward import taking_images
 from mnist_cnn.models.logits import refuse_misfit
 from mnist_cnn.settings import SettingError
 from mnist_cnn.settings.fields import cut
@@ -75,14 +77,20 @@ def _save_network(path: str, validate_serving_input: bool, **arguments: Any) -> 
 def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
     """The Keras model itself, once for all who ask for it, so that what was compiled for it is there still.
 
-    Unless it is trusted, it must be a .keras file, which Keras reads without running anything that the file brings.
+    One that was changed since is loaded anew. One that takes pixels in a row, or no axis of channels, has a layer in
+    front. Unless it is trusted, it must be a .keras file, which Keras reads without running code of its own.
     Raises `SettingError` for one that cannot be loaded, that does not take MNIST's images, or that does not give
     probabilities of ten classes (logits: or those).
     """
     # By its id, which never changes, where there is one: an alias or the version of a run may move.
     address = f"models:/{model.model_id}" if model.model_id else model.uri
     try:
-        network = _load(store.uri(), address, model.trusted)
+        if not model.model_id:
+            _load.cache_clear()
+        network, loaded = _load(store.uri(), address, model.trusted)
+        if _state(network) != loaded:
+            _load.cache_clear()
+            network, _ = _load(store.uri(), address, model.trusted)
         refuse_misfit(network, IMAGE_SHAPE, NUM_CLASSES, logits=logits)
     except SettingError:
         raise
@@ -95,7 +103,21 @@ def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
 
 
 @lru_cache(maxsize=8)
-def _load(tracking_uri: str, address: str, trusted: bool) -> keras.Model:
+def _load(tracking_uri: str, address: str, trusted: bool) -> tuple[keras.Model, bytes]:
+    """The model, ready for our images, and its state."""
+    network = taking_images(_read(address, trusted), IMAGE_SHAPE)
+    return network, _state(network)
+
+
+def _state(network: keras.Model) -> bytes:
+    """A digest of the layers and weights of a model."""
+    digest = hashlib.sha256(network.to_json().encode())
+    for weight in network.get_weights():
+        digest.update(weight.tobytes())
+    return digest.digest()
+
+
+def _read(address: str, trusted: bool) -> keras.Model:
     if trusted:
         return mlflow.keras.load_model(address, load_model_kwargs={"safe_mode": False})
     with tempfile.TemporaryDirectory() as folder:

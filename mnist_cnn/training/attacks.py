@@ -7,7 +7,6 @@ al., arXiv:1805.12152), which is what the input optimisation lives by.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.data.dataset import LabelledImages, first_of
 from mnist_cnn.data.intervals import wilson_interval
 from mnist_cnn.models.logits import Logits
 from mnist_cnn.settings.errors import Notice
@@ -134,7 +133,7 @@ def robust_accuracy(
     network: keras.Model, data: LabelledImages, epsilon: float, count: int = ATTACKED
 ) -> RobustAccuracy:
     """Accuracy on the first `count` images under `robust_hits`' attack, and without it."""
-    some = dataclasses.replace(data, images=data.images[:count], labels=data.labels[:count])
+    some = first_of(data, count)
     hits = int(robust_hits(network, some, epsilon).sum())
     low, high = wilson_interval(hits, len(some))
     return RobustAccuracy(hits / len(some), low, high, evaluation.evaluate(network, some).accuracy, len(some), epsilon)
