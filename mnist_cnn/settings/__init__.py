@@ -8,8 +8,8 @@ pydantic and the standard library are all that is imported, so that `--help` and
 # mypy: implicit-reexport
 
 from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped, hide_password, is_of_a_store, one_line
-from mnist_cnn.settings.fields import PerImage, PerImageInt, show
-from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, REGIMES, AblationSettings, JudgesSettings
+from mnist_cnn.settings.fields import REGIMES, PerImage, PerImageInt, show
+from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
 from mnist_cnn.settings.searching import (
