@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from commands import environment
-from conftest import PROJECT
 
 FORGIVING = "from mnist_cnn.runtime import output\nimport os, sys, time\noutput.forgive()\n"
 
@@ -17,7 +16,7 @@ FORGIVING = "from mnist_cnn.runtime import output\nimport os, sys, time\noutput.
 def shell(line: str, code: str, tmp_path: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "work.py").write_text(code)
     command = line.format(f"{sys.executable} {tmp_path / 'work.py'}")
-    return subprocess.run(["bash", "-c", command], cwd=PROJECT, env=environment(**changes), capture_output=True,
+    return subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(**changes), capture_output=True,
                           text=True, timeout=60, check=False)  # fmt: skip
 
 
@@ -41,10 +40,17 @@ def test_a_closed_pipe_stops_no_work(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["train --epochs=0", "resume --run=abc", "evaluate --model=abc", "sweep --storage=redis://h",
-     "rollback --version=0", "sweep --storage=/nowhere/at/all", "train --dataset=nowhere.npz",
-     "train --validation_fraction=0.0000001"],
-)  # fmt: skip
+    [
+        "train --epochs=0",
+        "train --dataset=nowhere.npz",
+        "train --dataset=mnist:600 --validation_fraction=0.9999",
+        "resume --run=abc",
+        "evaluate --model=abc",
+        "rollback --version=0",
+        "sweep --storage=redis://h",
+        "sweep --storage=/nowhere/at/all",
+    ],
+)
 def test_a_refusal_that_needs_no_store_loads_neither_mlflow_nor_tensorflow(tmp_path: Path, words: str) -> None:
     code = (
         "import sys\nfrom pipelines.__main__ import main\n"

@@ -157,7 +157,7 @@ def test_it_continues_on_a_tracking_server(home: Path, tmp_path: Path) -> None:
         words = (sys.executable, "-m", "pipelines", "reproduce", "--scale=smoke")
         status, output = run(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=address)
         assert status == 0 and output.count("up to date: the run") == 8, output
-        assert f"Look     open {address}" in output
+        assert f"Look     {address}/#/experiments/0/runs/" in output
         client = mlflow.MlflowClient(tracking_uri=address)
         assert len(client.search_model_versions("name = 'mnist-cnn-smoke'")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -16,8 +16,8 @@ from mnist_cnn.settings.errors import (
     is_of_a_store,
     one_line,
 )
-from mnist_cnn.settings.fields import PerImage, PerImageInt, show
-from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, REGIMES, AblationSettings, JudgesSettings
+from mnist_cnn.settings.fields import REGIMES, PerImage, PerImageInt, show
+from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
 from mnist_cnn.settings.searching import (

@@ -63,7 +63,11 @@ RunName = Annotated[str, at_most(250)]
 ExperimentName = Annotated[str, at_most(500)]
 SweepName = Annotated[str, at_most(200)]
 
-_READ_MODEL = re.compile(r"[0-9a-f]{32}|(runs|models):/.+").fullmatch
+REGIMES = ("ordinary", "noise-trained", "robust", "readable")
+"""What a network was trained to withstand: nothing, noise, attacks, or attacks with doubt off the digits' manifold."""
+
+# Sweeps take the name of a regime as well, for the newest network of it.
+_READ_MODEL = re.compile("|".join(("[0-9a-f]{32}", "(runs|models):/.+", *REGIMES))).fullmatch
 MODEL_FORMS = "the id of a run, runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID"
 Model = Annotated[str, Grammar(_READ_MODEL, MODEL_FORMS)]
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from mnist_cnn.settings.fields import DATASET, RUN_NAME, SEED, TRUST, Count, Grammar, Model, RunName, Seed, setting
+from mnist_cnn.settings.fields import (
+    DATASET,
+    REGIMES,
+    RUN_NAME,
+    SEED,
+    TRUST,
+    Count,
+    Grammar,
+    Model,
+    RunName,
+    Seed,
+    setting,
+)
 from mnist_cnn.settings.settings import Settings
-
-REGIMES = ("ordinary", "noise-trained", "robust", "readable")
-"""What a network was trained to withstand: nothing, noise, attacks, or attacks with doubt off the digits' manifold."""
 
 PANEL_A, PANEL_B = "A", "B"
 """Two panels of judges. A serves every choice by a verdict. B gives the last verdict, and nothing is chosen by it."""

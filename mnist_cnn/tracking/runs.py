@@ -298,7 +298,8 @@ def _describe_experiment(experiment_id: str) -> None:
     client = mlflow.MlflowClient()
     if NOTE_TAG not in client.get_experiment(experiment_id).tags:
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{SCORES_VIEW}", json.dumps(SCORES))
-        scores = f"#/experiments/{experiment_id}/runs?viewStateShareKey={SCORES_VIEW}"
+        scores = f"{store.place(experiment_id)[1:]}&viewStateShareKey={SCORES_VIEW}"
+        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
         client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text("utf-8").format(scores=scores))
 
 
@@ -348,11 +349,11 @@ def mark_ended(status: str, reason: str) -> None:
 def signpost(run_id: str, model: LoggedModel | None = None) -> str:
     """The last lines of a command: the run, the model where it is about one, and how to look at them."""
     about = f"\nModel    {model.uri}" if model else ""
-    name = mlflow.MlflowClient().get_run(run_id).info.run_name
+    run = mlflow.MlflowClient().get_run(run_id)
     return f"""
-Run      {name}
+Run      {run.info.run_name}
 Run id   {run_id}{about}
-Look     {store.how_to_look()}"""
+Look     {store.how_to_look(store.place(run.info.experiment_id, run_id))}"""
 
 
 def _commit() -> dict[str, str]:

@@ -115,11 +115,26 @@ def quiet_logs() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def how_to_look() -> str:
-    """The command that shows the store of this process in a browser, or its address."""
+def place(experiment_id: str, run_id: str = "") -> str:
+    """Where MLflow's UI shows a run, or the runs of an experiment: what follows the address of the server.
+
+    Without `workflowType` it opens in its view for language models.
+    """
+    runs = f"#/experiments/{experiment_id}/runs"
+    return f"/{runs}{f'/{run_id}' if run_id else ''}?workflowType=machine_learning"
+
+
+def how_to_look(place: str) -> str:
+    """How a person opens a page of MLflow's UI on the store of this process."""
     address = uri()
     if address.startswith("http"):
-        return f"open {hide_password(address)}"
+        return f"{hide_password(address).rstrip('/')}{place}"
+    return f"{ui_command()}, then http://127.0.0.1:5000{place}"
+
+
+def ui_command() -> str:
+    """The command that shows a local store in a browser."""
+    address = uri()
     default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     is_default = address in (default, "sqlite:///mlflow.db")
     return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {shlex.quote(hide_password(address))}"
