@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.models import networks
-from mnist_cnn.training import attacks
+from mnist_cnn.settings import TrainSettings
+from mnist_cnn.settings.errors import Notice
+from mnist_cnn.training import attacks, loop
 
 RNG = np.random.default_rng(0)
 
@@ -122,3 +125,43 @@ def test_an_image_that_is_wrong_from_the_start_is_no_hit(threshold_network) -> N
     images = np.full((2, 4, 4, 1), 0.9, np.float32)
     data = labelled(images, [0, 1])
     assert attacks.robust_hits(threshold_network, data, 0.01).tolist() == [False, True]
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[keras.Model, LabelledImages]:
+    """An ordinary network that has learned its digits, and test images."""
+    network = networks.build("smooth", 0)
+    settings = TrainSettings(network="smooth", learning_rate=0.002)
+    loop.train(network, dataset.split(dataset.load_train("mnist:3000")), settings)
+    return network, dataset.first_of(dataset.load_test(), 60)
+
+
+def test_robust_accuracy_does_not_rise_with_the_scale_of_the_logits(learned) -> None:
+    network, data = learned
+    last, found = network.get_layer(networks.LOGITS), []
+    weights = last.get_weights()
+    for factor in (1, 1000):
+        last.set_weights([factor * weight for weight in weights])
+        found.append(attacks.robust_hits(network, data, 1.0, steps=10, restarts=2).mean())
+    last.set_weights(weights)
+    assert found[0] < 0.8 and max(found) - min(found) <= 2 / len(data)
+
+
+def test_the_attack_finds_more_than_one_with_steps_of_one_length(learned) -> None:
+    network, data = learned
+    logits, labels = networks.with_logits(network), tf.constant(data.labels)
+    plain = attack(
+        lambda x: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits(x)), data.images, 1.0, steps=10
+    )
+    resisted = (logits(plain).numpy().argmax(axis=1) == data.labels).mean()
+    assert attacks.robust_hits(network, data, 1.0, steps=10, restarts=1).mean() <= resisted
+
+
+def test_an_attack_without_a_gradient_says_so() -> None:
+    deaf = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.ReLU(max_value=0.01), keras.layers.Dense(2)]
+    )
+    images = np.full((3, 4, 4, 1), 0.5, np.float32)
+    data = labelled(images, deaf(images).numpy().argmax(axis=1))
+    with pytest.warns(Notice, match="3 of 3 images give the attack no gradient"):
+        assert attacks.robust_hits(deaf, data, 0.1).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import DatasetError
+from mnist_cnn.settings.errors import Notice
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +184,54 @@ def test_dates_in_place_of_pixels_are_refused(tmp_path: Path, arrays: dict[str, 
     np.savez(path, **{**arrays, "x_train": np.zeros((20, 28, 28), "datetime64[s]")})
     with pytest.raises(DatasetError, match="`x_train` must have the dtype uint8"):
         dataset.load_train(str(path))
+
+
+def of_labels(labels: np.ndarray, name: str = "own.npz") -> dataset.LabelledImages:
+    images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((1, 28, 28, 1), np.float32)
+    return dataset.LabelledImages(images, labels.astype(np.int32), "digest", name, "own")
+
+
+SHUFFLED = np.random.default_rng(0).integers(0, 10, 2000)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.sort(SHUFFLED), np.sort(SHUFFLED)[::-1], np.concatenate([np.sort(SHUFFLED[:999]), np.sort(SHUFFLED[999:])])],
+    ids=["sorted", "backwards", "two sorted halves"],
+)
+def test_images_that_stand_class_by_class_are_split_by_drawing(labels: np.ndarray) -> None:
+    images = of_labels(labels)
+    with pytest.warns(Notice, match="own.npz is sorted by label, so the 200 images that validate are drawn"):
+        split = dataset.split(images)
+    assert len(set(split.validation.labels.tolist())) == 10 and len(split.train) == 1800
+    drawn = np.concatenate([part.images[:, 0, 0, 0] for part in (split.train, split.validation)])
+    np.testing.assert_array_equal(np.sort(drawn), np.arange(2000))
+    with pytest.warns(Notice):
+        smaller = dataset.split(images, 0.05).validation
+    assert set(smaller.images[:, 0, 0, 0]) < set(split.validation.images[:, 0, 0, 0])
+    assert len(set(dataset.first_of(images, 200).labels.tolist())) == 10
+
+
+def test_images_in_any_order_are_split_as_ever() -> None:
+    for labels in (SHUFFLED, SHUFFLED[:8], np.zeros(20, int)):
+        images = of_labels(labels)
+        np.testing.assert_array_equal(dataset.split(images, 0.2).train.labels, labels[: int(len(labels) * 0.8)])
+        np.testing.assert_array_equal(dataset.first_of(images, 5).labels, labels[:5])
+
+
+def test_a_class_that_is_missing_is_named_with_the_side_that_lacks_it() -> None:
+    train, without = of_labels(np.arange(100) % 10), of_labels(np.arange(100) % 5)
+    dataset.refuse_missing_classes(dataset.Split(train, train))
+    for sides, words in (((without, without), "that train"), ((train, without), "that do not train")):
+        with pytest.raises(DatasetError, match=f"{words} hold none of class 5, 6, 7, 8, 9. Judges need every class"):
+            dataset.refuse_missing_classes(dataset.Split(*sides))
+
+
+def test_a_file_that_was_replaced_by_one_of_the_same_size_and_time_is_read_again(tmp_path: Path, arrays) -> None:
+    path, other = tmp_path / "own.npz", tmp_path / "other.npz"
+    np.savez(path, **arrays)
+    np.savez(other, **{**arrays, "y_train": 9 - arrays["y_train"]})
+    before = dataset.load_train(str(path)).labels
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.replace(path)
+    np.testing.assert_array_equal(dataset.load_train(str(path)).labels, 9 - before)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
+from conftest import PROJECT
 
 import pipelines.__main__ as dispatcher
-from mnist_cnn.settings import ENTRY_POINTS
-from mnist_cnn.settings.errors import Interrupted, SettingError, WorkStopped
+from mnist_cnn.settings import ENTRY_POINTS, backend
+from mnist_cnn.settings.errors import Interrupted, Notice, SettingError, WorkStopped
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +96,48 @@ def test_the_earlier_name_of_the_ablation_is_accepted(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as end:
         dispatcher.main(["answer", "--help"])
     assert end.value.code == 0 and "mlflow run . -e ablation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["KERAS_BACKEND", "keras.json", "keras"])
+def test_another_backend_is_refused_in_one_line(place: str, tmp_path, monkeypatch, capsys) -> None:
+    if place != "keras":
+        monkeypatch.delitem(sys.modules, "keras")
+    else:
+        monkeypatch.setattr(sys.modules["keras"].config, "backend", lambda: "jax")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if place != "keras":
+        backend.refuse_other()
+    if place == "KERAS_BACKEND":
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+    elif place == "keras.json":
+        (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main(["train"])
+    printed = capsys.readouterr().err
+    assert end.value.code == 2 and printed.count("\n") == 1
+    assert "must name the backend `tensorflow`" in printed and "got 'jax'. Set KERAS_BACKEND=tensorflow" in printed
+
+
+def test_the_environment_overrules_keras_json_as_it_does_for_keras(tmp_path, monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    backend.refuse_other()
+
+
+@pytest.mark.parametrize(
+    "statement", ["from mnist_cnn.input_optimization import ascend", "from pipelines import sweep"]
+)
+def test_another_backend_is_refused_to_who_imports_the_project(statement: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", statement], cwd=PROJECT, env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.strip().splitlines()[-1].startswith("mnist_cnn.settings.errors.SettingError: KERAS_BACKEND must")
+
+
+def test_a_notice_is_a_line_without_its_place_in_the_code() -> None:
+    assert dispatcher._format_warning(Notice("so it is"), Notice, "file.py", 3) == "Notice: so it is\n"
+    assert "file.py:3: UserWarning: else" in dispatcher._format_warning(UserWarning("else"), UserWarning, "file.py", 3)

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from mnist_cnn.judging import judges
 from mnist_cnn.models import networks
+from mnist_cnn.models.networks import LAST
 from mnist_cnn.settings import NETWORKS
 from mnist_cnn.settings.errors import SettingError
 
@@ -80,3 +82,25 @@ def test_an_unknown_network_is_refused() -> None:
 def test_the_summary_is_plain_text() -> None:
     text = networks.summary(networks.build("compact", seed=0))
     assert "logits" in text and "Total params" in text and "\x1b" not in text
+
+
+def test_no_network_reads_otherwise_where_keras_is_set_to_channels_first() -> None:
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+
+    def of_all() -> dict[str, np.ndarray]:
+        built = {name: networks.build(name, 0) for name in NETWORKS if name != "report"}
+        built |= {kind: judges._build(kind, judges.PARAMETERS[kind]["A"], 0) for kind in ("mlp", "cnn", "mixer")}
+        for network in built.values():
+            for layer in network.layers:
+                assert getattr(layer, "data_format", LAST) == LAST, f"{network.name}, {layer.name}"
+        return {name: network(images).numpy() for name, network in built.items()}
+
+    usual = of_all()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        for name, outputs in of_all().items():
+            np.testing.assert_array_equal(outputs, usual[name], err_msg=name)
+        report = networks.build("report", 0)
+        assert all(getattr(layer, "data_format", LAST) == LAST for layer in report.layers)
+    finally:
+        keras.config.set_image_data_format(LAST)

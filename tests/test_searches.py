@@ -20,7 +20,7 @@ from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.search import Searches
 from mnist_cnn.reporting import search_figures
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import Notice, SettingError
 from mnist_cnn.settings.experiments import kinds as kinds_of
 from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.tracking.judges import find_panel
@@ -273,3 +273,42 @@ def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model, smal
     assert models.resolve("", data).uri == model
     client.finalize_logged_model(cut.model_id, "FAILED")
     assert models.resolve("", data).uri == model
+
+
+def test_a_model_without_an_axis_of_channels_is_evaluated_and_searched(client, small_dataset: Path, model) -> None:
+    uri = log_network(client, (28, 28), 10, "softmax")
+    with pytest.warns(Notice, match="takes images of the shape \\(28, 28\\)"):
+        networks._load.cache_clear()
+        call("evaluate", ["--model", uri, "--dataset", str(small_dataset)])
+    call("optimize", ["--targets", "3", *SHORT, "--model", uri, "--dataset", str(small_dataset)])
+    (run,) = client.search_runs(["0"], "tags.kind = 'optimize'", max_results=1)
+    assert np.load(local(run, "arrays.npz"))["snapshots"].shape == (3, 2, 28, 28, 1)
+
+
+def test_a_loaded_model_that_was_changed_is_loaded_anew(client, model) -> None:
+    logged = models.resolve(model)
+    network = networks.load(logged)
+    assert networks.load(logged) is network
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    before = network(images).numpy()
+    network.set_weights([0 * weight for weight in network.get_weights()])
+    np.testing.assert_array_equal(networks.load(logged)(images), before)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ablation", []), ("judges", []), ("experiments", []), ("optimize", []), ("register", []),
+        ("optimize", ["--start=digit", "--start_class=7", "--targets=3"]),
+        ("sweep", ["--goal=probability", "--start=noise,digit", "--targets=3|7", "--n_trials=1"]),
+        ("sweep", ["--goal=recognised", "--start=noise", "--n_trials=1"]),
+    ],
+)  # fmt: skip
+def test_classes_that_a_command_needs_are_missed_before_a_run_opens(client, small_dataset, tmp_path, command, words):
+    with np.load(small_dataset) as whole:
+        few = {f"{x}_{part}": whole[f"{x}_{part}"][whole[f"y_{part}"] < 5] for x in "xy" for part in ("train", "test")}
+    np.savez(tmp_path / "few.npz", **few)
+    before = len(client.search_runs(["0"]))
+    with pytest.raises(SettingError, match="few.npz that (do not )?train hold none of class [57]"):
+        call(command, [*words, f"--dataset={tmp_path / 'few.npz'}"])
+    assert len(client.search_runs(["0"])) == before
