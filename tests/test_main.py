@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import tensorflow as tf
 from conftest import PROJECT
 
 import pipelines.__main__ as dispatcher
@@ -61,6 +62,13 @@ def test_a_mistake_is_one_line_and_status_2(argv: list[str], message: str, capsy
         (Interrupted(15), 143, "\ntrain: interrupted by SIGTERM.\n"),
         (OSError(28, "No space left on device"), 1, "\ntrain: OSError: [Errno 28] No space left on device.\n"),
         (WorkStopped("ten trials failed\nand more"), 1, "\ntrain: WorkStopped: ten trials failed.\n"),
+        (MemoryError(), 1, "\ntrain: out of memory. Lower `batch_size`, or take fewer images.\n"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM"),
+            1,
+            "\ntrain: out of memory. Lower `batch_size`, or take fewer images.\n",
+        ),
+        (Interrupted(1), 129, "\ntrain: interrupted by SIGHUP.\n"),
         (SettingError("`model`: there is none"), 2, "train: `model`: there is none\n"),
     ],
 )

@@ -217,8 +217,10 @@ def test_a_checkpoint_that_was_cut_short_costs_one_epoch_and_not_the_run(
 
 
 def test_resume_refuses_what_does_not_fit(client, finished, small_dataset: Path, tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(SettingError, match="`run` must be the id of a run in .*; got 'nonsense'"):
+    with pytest.raises(SettingError, match="`run` must be the id of a run, 32 of .*; got 'nonsense'"):
         call("resume", ["--run", "nonsense"])
+    with pytest.raises(SettingError, match="`run` must be the id of a run in .*; got 'ffff"):
+        call("resume", ["--run", "f" * 32])
     with pytest.raises(SettingError, match="`resume` is a command of its own now: mlflow run . -e resume"):
         call("train", ["--resume", "nonsense"])
     with pytest.MonkeyPatch.context() as patch:
@@ -470,7 +472,7 @@ def test_evaluate_takes_registered_versions_aliases_and_the_newest(client, finis
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("m-123", "must be the id of a run, or of the form runs:/RUN_ID/model.*got 'm-123'"),
+        ("m-123", "must be the id of a run, runs:/RUN_ID/model.*got 'm-123'"),
         ("models:/m-123", "there is no models:/m-123"),
         ("models:/nobody@champion", "there is no models:/nobody@champion"),
         ("models:/nobody/1", "there is no models:/nobody/1"),
