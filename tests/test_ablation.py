@@ -78,6 +78,7 @@ def test_tuning_asks_the_judges_it_is_given_and_other_noise_than_the_table(netwo
     assert not np.allclose(found.images[0], seen[0][0], atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_judges_that_prove_see_no_image_that_was_tried(network, data, real, monkeypatch) -> None:
     monkeypatch.setattr(ablation, "REGULARISATIONS", {"report L2": ablation.REPORTS, "tuned L2": ablation.L2[:2]})
     shown: dict[str, list[int]] = {"choosing": [], "proving": []}
@@ -120,6 +121,7 @@ def test_an_aimed_attack_is_taken_for_its_target_and_stays_near(network, data, m
     assert np.sqrt(((attacked - images) ** 2).sum(axis=(1, 2, 3))).max() <= 3.0 + 1e-4
 
 
+@pytest.mark.slow
 def test_controls_come_out_in_the_right_order(network, data, real, quick_judges) -> None:
     cards = ablation.controls(data.train, data.validation, network, Scorer(quick_judges, real), count=20)
     rates = {name: card.rate for name, card in cards.items()}

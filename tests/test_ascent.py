@@ -59,7 +59,13 @@ def colour() -> keras.Model:
     )
 
 
-@pytest.mark.parametrize("target", [one_hot(2)[0], 0.5 * (one_hot(2) + one_hot(3))[0]], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(one_hot(2)[0], id="hard", marks=pytest.mark.slow),
+        pytest.param(0.5 * (one_hot(2) + one_hot(3))[0], id="soft"),
+    ],
+)
 def test_the_engine_gives_the_plain_loops_images(compact, target) -> None:
     starts = noise(2)
     result = ascend(compact, starts, target, AscentSettings(steps=100, snapshot_every=50, **REPORT))
@@ -112,11 +118,14 @@ MIXED = {
 @pytest.mark.parametrize(
     ("count", "others", "common"),
     [
-        (256, (255,), {"steps": 500, "snapshot_every": 500}),
-        (70, (7, 69), {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}),
-        (70, (7, 69), {"steps": 60, "pose": 1.0, "feature_weight": 0.3, "temperature": 4.0}),
+        pytest.param(256, (255,), {"steps": 500, "snapshot_every": 500}, id="500 steps", marks=pytest.mark.slow),
+        pytest.param(
+            70, (7, 69), {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}, id="with transforms"
+        ),
+        pytest.param(
+            70, (7, 69), {"steps": 60, "pose": 1.0, "feature_weight": 0.3, "temperature": 4.0}, id="with a direction"
+        ),
     ],
-    ids=["500 steps of 256", "with transforms", "with a pose and a direction"],
 )
 def test_an_image_does_not_depend_on_its_batch(compact, count: int, others: tuple[int, ...], common: dict) -> None:
     starts, targets = noise(count), one_hot(*(np.arange(count) % 10))
@@ -189,6 +198,7 @@ def test_the_best_is_the_image_of_least_loss_on_the_way(compact) -> None:
         np.testing.assert_array_equal(result.best_images[i], result.snapshots[step, i])
 
 
+@pytest.mark.slow
 def test_a_cosine_schedule_comes_to_rest(compact) -> None:
     for schedule, low, high in (("constant", 1e-3, 1), ("cosine", 0, 1e-3)):
         settings = AscentSettings(steps=60, snapshot_every=1, schedule=schedule, l2_weight=1e-2)
@@ -196,6 +206,7 @@ def test_a_cosine_schedule_comes_to_rest(compact) -> None:
         assert low < np.abs(snapshots[-1] - snapshots[-2]).max() <= high
 
 
+@pytest.mark.slow
 def test_logits_probabilities_and_a_subclass_give_the_same_images(compact) -> None:
     class Wrapped(keras.Model):
         def __init__(self, inner: keras.Model) -> None:
@@ -379,6 +390,7 @@ def test_a_network_without_classes_or_for_other_images_is_refused() -> None:
         ascend(flat, noise(1), one_hot(0)[0])
 
 
+@pytest.mark.slow
 def test_a_temperature_keeps_the_search_going_when_the_network_is_sure(compact) -> None:
     starts, targets = noise(10), one_hot(*range(10))
     cold, hot = (

@@ -136,6 +136,7 @@ def learned() -> tuple[keras.Model, LabelledImages]:
     return network, dataset.first_of(dataset.load_test(), 60)
 
 
+@pytest.mark.slow
 def test_robust_accuracy_does_not_rise_with_the_scale_of_the_logits(learned) -> None:
     network, data = learned
     last, found = network.get_layer(networks.LOGITS), []

@@ -156,6 +156,7 @@ def sizes(charts: dict[str, bytes]) -> dict[str, tuple[int, int]]:
     return {name: picture.size for name, picture in opened.items()}
 
 
+@pytest.mark.slow
 def test_a_sweep_has_every_chart_that_its_trials_allow(tmp_path: Path) -> None:
     drawn = sizes(sweep_charts.draw_all(examples.study(tmp_path, TRIALS), examples.finals))
     assert set(drawn) == {

@@ -124,6 +124,7 @@ def test_what_is_no_judge_is_refused(data: dataset.Split, tmp_path: Path) -> Non
             judges.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_holds_every_judge_with_its_accuracies(client, trained, small_dataset: Path) -> None:
     run = client.get_run(trained.info.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "judges-both")
@@ -145,6 +146,7 @@ def test_a_run_holds_every_judge_with_its_accuracies(client, trained, small_data
     assert [file.path for file in client.list_artifacts(run.info.run_id, "figures")] == ["figures/accuracies.png"]
 
 
+@pytest.mark.slow
 def test_a_stored_panel_is_found_and_not_trained_again(client, trained, data, monkeypatch) -> None:
     monkeypatch.setattr(judges, "train", None)
     for name in PANELS:
@@ -157,6 +159,7 @@ def test_a_stored_panel_is_found_and_not_trained_again(client, trained, data, mo
             np.testing.assert_array_equal(own, judge.predict(data.validation.images))
 
 
+@pytest.mark.slow
 def test_a_panel_says_nothing_on_the_terminal(client, trained, data, capfd: pytest.CaptureFixture[str]) -> None:
     """TensorFlow would warn of a network that is compiled at each call."""
     panel = pipeline.panel(PANEL_A, data)
@@ -165,6 +168,7 @@ def test_a_panel_says_nothing_on_the_terminal(client, trained, data, capfd: pyte
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_only_a_whole_panel_of_the_same_data_and_version_is_found(client, trained, data) -> None:
     assert find_panel(PANEL_A, data.validation.digest, seed=0) is None
     with pytest.MonkeyPatch.context() as patch:
@@ -179,6 +183,7 @@ def test_only_a_whole_panel_of_the_same_data_and_version_is_found(client, traine
     np.testing.assert_array_equal(found.judges["mlp"].predict(data.validation.images), seed_0)
 
 
+@pytest.mark.slow
 def test_a_panel_that_is_missing_is_trained_within_the_open_run_and_without_the_test_images(
     client, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -199,6 +204,7 @@ def test_a_panel_that_is_missing_is_trained_within_the_open_run_and_without_the_
     np.testing.assert_array_equal(again.predict(data.validation.images), panel.predict(data.validation.images))
 
 
+@pytest.mark.slow
 def test_a_judge_that_was_tampered_with_is_refused_before_it_is_read(client, trained, data, monkeypatch) -> None:
     path = place(logged(client, PANEL_B, "mlp"))
     content = path.read_bytes()

@@ -84,6 +84,7 @@ def test_the_summary_is_plain_text() -> None:
     assert "logits" in text and "Total params" in text and "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_no_network_reads_otherwise_where_keras_is_set_to_channels_first() -> None:
     images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
 

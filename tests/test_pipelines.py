@@ -199,6 +199,7 @@ def test_a_training_that_fails_says_why_and_can_be_resumed(client, small_dataset
     assert (resumed.info.status, resumed.info.run_name) == ("FINISHED", "second try")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_short_costs_one_epoch_and_not_the_run(
     client, finished, small_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,13 +298,17 @@ def test_a_run_that_another_resumed_stops_and_is_resumed_once_at_a_time(client, 
     monkeypatch.setattr(heartbeat, "SECONDS_BETWEEN_BEATS", 0.05)
     heir = client.create_run("0", tags={"heartbeat": heartbeat.now()}).info.run_id
     with (
-        pytest.raises(KeyboardInterrupt, match=f"the run {heir} has resumed this one"),
+        pytest.raises(KeyboardInterrupt, match=f"the run {heir} has resumed"),
         runs.tracked_run("train") as run,
     ):
         heartbeat.take_over(run.run_id, heir)
         time.sleep(20)
     stopped = client.get_run(run.run_id)
     assert stopped.info.status == "KILLED" and heir in stopped.data.tags["reason"]
+    with pytest.raises(KeyboardInterrupt, match="has resumed"), runs.tracked_run("reproduce"):
+        with runs.tracked_run("train") as below:
+            heartbeat.take_over(below.run_id, heir)
+            time.sleep(20)
     with pytest.raises(SettingError, match=f"the run {heir} is resuming it"):
         heartbeat.take_over(run.run_id, "another")
     client.set_terminated(heir, "KILLED")
@@ -409,6 +414,7 @@ def test_a_database_that_is_locked_for_longer_than_mlflow_waits_is_waited_for(cl
     assert client.get_run(run.run_id).data.tags["kept"] == "yes"
 
 
+@pytest.mark.slow
 def test_what_mlflow_run_logged_is_left_as_it_is(client, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = client.create_run("0", run_name="mine")
     client.log_param(made.info.run_id, "batch_size", "0512")
@@ -420,6 +426,7 @@ def test_what_mlflow_run_logged_is_left_as_it_is(client, small_dataset: Path, mo
     assert "MLFLOW_RUN_ID" not in os.environ
 
 
+@pytest.mark.slow
 def test_the_best_of_an_experiment_is_found_whatever_its_data_are_called(
     client, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

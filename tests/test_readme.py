@@ -33,6 +33,7 @@ def test_every_room_is_on_the_map() -> None:
     assert set(re.findall(r"^- `(mnist_cnn/\w+)`", README, re.MULTILINE)) == rooms
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs_as_it_stands(client: mlflow.MlflowClient) -> None:
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -284,6 +284,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, 
     assert not list(tmp_path.glob("precious.*"))
 
 
+@pytest.mark.slow
 def test_a_database_retries_what_sends_no_heartbeats_and_believes_what_was_said(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(storage, "SECONDS_BETWEEN_HEARTBEATS", 1)
     monkeypatch.setattr(storage, "SECONDS_WITHOUT_HEARTBEAT", 2)

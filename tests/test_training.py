@@ -133,6 +133,7 @@ def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(dat
     np.testing.assert_allclose(normalization.moving_variance, features.var(axis=(0, 1, 2)), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> None:
     plain, _, _ = train(data, TrainSettings(batch_size=900, learning_rate=1e-3, schedule="constant"))
     decayed, _, _ = train(
@@ -143,6 +144,7 @@ def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> N
         assert (ratio < 0.9995) == (one.name == "kernel"), one.path
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16_trains(data: dataset.Split) -> None:
     network = networks.build("compact", 0, precision="mixed_bfloat16")
     result = loop.train(network, data, TrainSettings(epochs=2, batch_size=64, precision="mixed_bfloat16"))
@@ -183,6 +185,7 @@ ROBUST = TrainSettings(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_robust_training_resumed_ends_at_the_same_numbers(data: dataset.Split) -> None:
     network, result, states = train(data, ROBUST)
     resumed, repeated, _ = train(data, ROBUST, states[0])
@@ -202,6 +205,7 @@ def test_each_kind_of_robustness_trains_another_network_and_l2_withstands_attack
     assert all(each.accuracy <= each.clean for each in robust.values())
 
 
+@pytest.mark.slow
 def test_the_off_manifold_term_makes_a_network_doubt_noise(data: dataset.Split) -> None:
     settings = {"network": "smooth", "epochs": 4, "batch_size": 32, "learning_rate": 0.003}
     noise = np.random.default_rng(0).random((200, 28, 28, 1), np.float32)

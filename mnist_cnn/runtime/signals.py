@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
@@ -25,7 +24,7 @@ def stop(reason: str) -> None:
     """End the work of the main thread as a SIGTERM does, from another thread."""
     global _reason
     _reason = reason
-    _thread.interrupt_main(signal.SIGTERM)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)  # it may be asleep
 
 
 def check() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import mlflow
@@ -48,8 +48,11 @@ KILLED = "it ended without a word: it was killed, or its machine stopped"
 
 
 @contextmanager
-def beating(run_id: str) -> Iterator[None]:
-    """Keep the heartbeat of an outermost run until this context ends."""
+def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Keep the heartbeat of an outermost run until this context ends.
+
+    open_runs: the ids of this run and of those below it that are open now; none of them may be resumed by others.
+    """
     over = threading.Event()
 
     def beat() -> None:
@@ -57,14 +60,17 @@ def beating(run_id: str) -> Iterator[None]:
         while not over.wait(SECONDS_BETWEEN_BEATS):
             with suppress(Exception):  # the store is gone for a moment, or for good: the work itself will say so
                 client.set_tag(run_id, HEARTBEAT_TAG, now())
-                run = client.get_run(run_id)
-                if over.is_set():
-                    return
-                if heir := resumed_by(run):
-                    signals.stop(f"the run {heir} has resumed this one, which gave no sign of life")
-                    return
-                if run.info.status == "KILLED":  # somebody took a pause of this process for its end
-                    client.update_run(run_id, status="RUNNING")
+                for own in open_runs():
+                    run = client.get_run(own)
+                    if over.is_set():
+                        return
+                    if heir := resumed_by(run):
+                        signals.stop(f"the run {heir} has resumed {own}, which gave no sign of life")
+                        return
+                    if (
+                        own == run_id and run.info.status == "KILLED"
+                    ):  # somebody took a pause of this process for its end
+                        client.update_run(own, status="RUNNING")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -235,7 +235,7 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
         status, reason = "FINISHED", ""
         _open.append(run)
         try:
-            with heartbeat.beating(run.run_id) if outermost else nullcontext():
+            with heartbeat.beating(run.run_id, lambda: [own.run_id for own in _open]) if outermost else nullcontext():
                 run.set_tags(_commit())
                 if outermost:
                     _describe_experiment(run.experiment_id)
