@@ -226,13 +226,15 @@ def server_restarted(home: Home) -> str:
             port = probe.getsockname()[1]
         address = f"http://127.0.0.1:{port}"
         server = _serve(folder, port)
-        process = home.start("train --epochs=6", MLFLOW_TRACKING_URI=address)
-        time.sleep(12)
+        process = home.start("train --epochs=60", MLFLOW_TRACKING_URI=address)
+        client = mlflow.MlflowClient(tracking_uri=address)
+        while process.poll() is None and not any(run.data.metrics for run in client.search_runs(["0"])):
+            time.sleep(0.2)
         _end(server)
         time.sleep(15)
         server = _serve(folder, port)
         output, _ = process.communicate(timeout=LONGEST)
-        runs = mlflow.MlflowClient(tracking_uri=address).search_runs(["0"])
+        runs = client.search_runs(["0"])
         _end(server)
         states = [run.info.status for run in runs]
         return "" if process.returncode == 0 and states == ["FINISHED"] else f"{states}: {output[-400:]}"
@@ -409,7 +411,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        rows = campaign(Home(folder), options.kills, options.seed, options.only)
+        with contextlib.chdir(folder):  # MLflow keeps artifacts where the database is made
+            rows = campaign(Home(folder), options.kills, options.seed, options.only)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{table(rows)}")
