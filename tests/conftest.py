@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from mnist_cnn.runtime import hardware
 
 hardware.start_tensorflow()
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "hypothesis"))
 
 import mlflow  # noqa: E402 (TensorFlow is started quietly before anything imports it)
 
