@@ -36,7 +36,7 @@ from PIL import Image
 from mnist_cnn.reporting import reproduction_page
 from mnist_cnn.reporting.reproduction_page import StepResult
 from mnist_cnn.settings import ReproduceSettings
-from mnist_cnn.tracking import reading
+from mnist_cnn.tracking import heartbeat, reading
 from pipelines.reproduction import read_reproduction
 
 pytestmark = pytest.mark.slow
@@ -140,9 +140,12 @@ def test_it_is_interrupted_or_killed_and_the_same_command_continues(home: Path) 
             assert (broken_off.info.status, broken_off.data.tags["reason"]) == ("KILLED", "interrupted by SIGINT")
         else:
             assert broken_off.info.status == "RUNNING"  # until the next command, which sees that the run above ended
-    wait_for(
-        lambda: time.time() - float(client.get_run(broken_off.data.tags["heartbeat_of"]).data.tags["heartbeat"]) > 41
-    )
+    silent = heartbeat.SECONDS_UNTIL_DEAD + 1
+
+    def beat() -> float:
+        return float(client.get_run(broken_off.data.tags["heartbeat_of"]).data.tags["heartbeat"])
+
+    wait_for(lambda: time.time() - beat() > silent)
     status, output = mlflow_run("main", "scale=smoke", cwd=home)
     assert status == 0 and output.count("up to date: the run") == 7, output
     assert re.search(rf"^\[8/9\] {re.escape(STEPS[7])}: done in ", output, re.MULTILINE)
@@ -257,8 +260,8 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
         page.goto(f"{address}/#/experiments/0/runs")
         # The tree: the steps stand below the run of the whole.
         page.get_by_text("reproduce-smoke").first.wait_for(timeout=60_000)
-        whole = page.get_by_text("reproduce-smoke").last  # the first call, which did all steps: the newest stand on top
-        whole.locator("xpath=ancestor::*[@role='gridcell'][1]").locator("button").first.click(timeout=60_000)
+        row = page.get_by_text("reproduce-smoke").last  # the first call, which did all steps: the newest stand on top
+        row.locator("xpath=ancestor::*[@role='gridcell'][1]").locator("button").first.click(timeout=60_000)
         for text in ("train-smooth-readable", "experiments", "register-mnist-cnn-smoke"):
             page.get_by_text(text).first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "reproduction_runs.png")

@@ -96,7 +96,10 @@ def is_alive(run: Run) -> bool:
 
 
 def refuse_if_alive(run_id: str) -> None:
-    """Raise `TrackingError` for a run that gives a sign of life while it is watched, unless it has ended by itself."""
+    """Raise `TrackingError` for a run that gives a sign of life while it is watched, unless it has ended by itself.
+
+    One that is silent is marked KILLED.
+    """
     run = mlflow.get_run(run_id)
     source = _heartbeats_of(run)
     may_go_on = run.info.status == "RUNNING" or run.data.tags.get(REASON_TAG) == KILLED
@@ -110,6 +113,11 @@ def refuse_if_alive(run_id: str) -> None:
         beat = _heartbeats_of(mlflow.get_run(run_id)).data.tags.get(HEARTBEAT_TAG)
         if beat != source.data.tags.get(HEARTBEAT_TAG):
             raise TrackingError(f"`run`: the run {run_id} is still running; stop it first, or wait for its end.")
+    run = mlflow.get_run(run_id)
+    if run.info.status == "FINISHED":
+        raise TrackingError(f"`run`: the run {run_id} has finished; there is nothing to resume.")
+    if run.info.status == "RUNNING":
+        _close(run)
 
 
 def take_over(run_id: str, heir: str) -> None:
@@ -174,5 +182,9 @@ def close_dead_runs() -> None:
     for run in mlflow.search_runs(filter_string=condition, output_format="list", search_all_experiments=True):
         is_ours = {HEARTBEAT_TAG, HEARTBEAT_OF_TAG, ENTRY_POINT_TAG} & set(run.data.tags)
         if is_ours and not is_alive(run):
-            mark_ended(run, "KILLED", KILLED)
-            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
+            _close(run)
+
+
+def _close(run: Run) -> None:
+    mark_ended(run, "KILLED", KILLED)
+    mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
