@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, spread
-from benchmarks.faults import Row
-from benchmarks.faults import table as fault_table
 from mnist_cnn.data.reference_report import EPOCHS, PARAMETERS, TEST_ACCURACY
 from mnist_cnn.judging.ablation import described
 from mnist_cnn.settings import SCHEDULES, TrainSettings
@@ -376,19 +374,11 @@ def sweeps() -> str:
     return "\n".join(lines)
 
 
-def faults() -> str:
-    """What came of each kind of fault."""
-    results = load("faults")
-    rows = {kind: Row(**row) for kind, row in results["faults"].items()}
-    return f"On {machine(results)}:\n\n{fault_table(rows)}"
-
-
 BLOCKS = (
     Block("headline", "README.md", headline),
     Block("results", "docs/results.md", results),
     Block("ablation", "docs/readable_digits.md", ablation),
     Block("sweeps", "docs/sweeps.md", sweeps),
-    Block("faults", "docs/faults.md", faults),
 )
 
 if __name__ == "__main__":

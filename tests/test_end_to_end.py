@@ -240,8 +240,13 @@ def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the
         found = [child for child in below if child.name().startswith("python") and "pipelines" in child.cmdline()]
         return found[-1] if found else None
 
-    wait_for(command)
-    time.sleep(0.5)  # It reads its words and imports; opening the run comes seconds later.
+    def handles_signals() -> bool:
+        found = command()
+        status = Path(f"/proc/{found.pid}/status").read_text() if found else "SigCgt:\t0\n"
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    wait_for(handles_signals)  # It reads its words and imports then; opening the run comes seconds later.
     command().terminate()
     process.communicate(timeout=120)
     ended = only_run(folder)
