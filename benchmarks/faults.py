@@ -319,7 +319,7 @@ def broken_trial_images(home: Home) -> str:
 
 def broken_checkpoint(home: Home) -> str:
     """The newest checkpoint of a killed training is cut: the one before it is taken."""
-    process = home.start("train --epochs=200")
+    process = home.start("train --epochs=60")
     for _ in range(400):
         with contextlib.suppress(Exception):
             if len(home.client.list_artifacts(home.newest("train").info.run_id, "checkpoints")) > 1:
@@ -330,11 +330,8 @@ def broken_checkpoint(home: Home) -> str:
     run = home.newest("train")
     newest = max(_artifact(home, run, "checkpoints").iterdir())
     newest.write_bytes(zlib.compress(newest.read_bytes())[:2000])
-    process = home.start(f"resume --run={run.info.run_id}")
-    time.sleep(heartbeat.SECONDS_OF_A_LOOK + 15)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=LONGEST)
-    return "" if "taking the one before it" in output and "Traceback" not in output else output[-400:]
+    status, output = home.call(f"resume --run={run.info.run_id}")
+    return "" if status == 0 and "taking the one before it" in output else output[-400:]
 
 
 def broken_model(home: Home) -> str:
