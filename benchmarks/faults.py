@@ -31,7 +31,6 @@ from functools import partial
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import optuna
 import psutil
 
@@ -42,6 +41,7 @@ from mnist_cnn.tracking import heartbeat
 
 PROJECT = Path(__file__).resolve().parents[1]
 LONGEST = 400.0
+DATA = "mnist:1000"
 
 TINY = "--steps=6 --snapshot_every=2 --num_images=1"
 SWEEP = f"{TINY} --goal=probability --start=noise --pruner=none --sampler=random"
@@ -90,10 +90,7 @@ class Home:
     """A folder with a store that holds a network trained on a thousand images."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.data = folder, folder / "small.npz"
-        with np.load(PROJECT / "mnist_cnn" / "data" / "mnist.npz") as whole:
-            counts = {"x_train": 1000, "y_train": 1000, "x_test": 300, "y_test": 300}
-            np.savez(self.data, **{key: whole[key][:count] for key, count in counts.items()})
+        self.folder = folder
         self.client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         self.must("train --epochs=1 --network=smooth")
         self.must("judges --panel=both")
@@ -101,7 +98,7 @@ class Home:
     def start(self, command: str, **environment: str) -> subprocess.Popen[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         name, *words = command.split()
-        given = [] if name in ("resume", "replay", "rollback") else [f"--dataset={self.data}"]
+        given = [] if name in ("resume", "replay", "rollback") else [f"--dataset={DATA}"]
         given += ["--batch_size=64"] if name in ("train", "sweep_training") else []
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", name, *words, *given],
@@ -261,7 +258,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 def full_disk(home: Home) -> str:
     """No file may grow above 3 MB: the training fails in one line, and is not FINISHED; the next start says so."""
-    limited = f"ulimit -f 3000; exec {sys.executable} -m pipelines train --epochs=1 --dataset={home.data}"
+    limited = f"ulimit -f 3000; exec {sys.executable} -m pipelines train --epochs=1 --dataset={DATA}"
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
         done = subprocess.run(["bash", "-c", limited], cwd=folder, env=environment, capture_output=True, text=True)
@@ -279,7 +276,7 @@ def other_host_looks_on(home: Home) -> str:
         return "not tried: this machine lets nobody make a namespace"
     process = home.start("train --epochs=60")
     time.sleep(12)
-    look = f"hostname other; exec {sys.executable} -m pipelines evaluate --dataset={home.data}"
+    look = f"hostname other; exec {sys.executable} -m pipelines evaluate --dataset={DATA}"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     subprocess.run([*space, "bash", "-c", look], cwd=home.folder, env=environment, capture_output=True, check=True)
     status = home.newest("train").info.status

@@ -280,7 +280,7 @@ def _run_to_continue(sweep: Study) -> str:
 def _is_without_its_run(sweep: Study) -> bool:
     """Whether the run was deleted for good (`mlflow gc`) in this very store, and its trials with it."""
     store.open_store()
-    is_of_here = sweep.tracking_store == hide_password(store.uri())
+    is_of_here = sweep.tracking_store == store.shown_uri()
     return is_of_here and WORKER_OF not in os.environ and sweep_runs.is_gone(sweep.run_id)
 
 
@@ -291,7 +291,7 @@ def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: da
         run.log_settings(settings, {"digest": data.validation.digest, "space": sweep.space.words()})
         run.log_data(data.validation, "starts")
     run.set_tags(hardware.describe(device))
-    sweep.set_run(run.run_id, hide_password(store.uri()))
+    sweep.set_run(run.run_id, store.shown_uri())
 
 
 def _what_is_left(left: int, total: int) -> str:

@@ -169,11 +169,6 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
     return {name: value for name, value in settings.values().items() if name in words}
 
 
-def read_sweep(run_id: str) -> SweepRecord:
-    """What the run of a sweep and those below it say."""
-    return _record(reading.get_run(run_id))
-
-
 def read_sweeps(names: str) -> list[SweepRecord]:
     """Sweeps by names or their runs' ids, with commas; without any, all that have a complete trial, the oldest first.
 
