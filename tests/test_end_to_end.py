@@ -210,7 +210,7 @@ def test_it_behaves_the_same_with_a_remote_tracking_server(folder: Path, tmp_pat
         (left,) = client.search_runs(["0"])
         assert left.info.status == "KILLED"
         status, output = run(*command, "resume", "--run", left.info.run_id, cwd=folder, **remote)
-        assert status == 0 and f"open {address}" in output, output
+        assert status == 0 and f"Look     {address}/#/experiments/0/runs/" in output, output
         finished = resumed_run(client, left.info.run_id)
         assert finished.info.status == "FINISHED" and finished.outputs.model_outputs
         status, output = run(

@@ -200,7 +200,7 @@ def test_the_best_of_an_experiment(shelf, trained, small_dataset: Path) -> None:
         (["--model", "champion"], "`model` must be the id of a run"),
         (["--alias", "champion"], "`alias` is a command of its own now: mlflow run . -e rollback"),
         (["--version", "1"], "`version` is a command of its own now: mlflow run . -e rollback"),
-        (["--model", "x", "--experiment", "y"], "give one of them"),
+        (["--model", "0" * 32, "--experiment", "y"], "give one of them"),
         (["--experiment", "Default", "--metric", "test_accuracy"], "`metric` must be .*cannot be tested by them"),
     ],
 )
