@@ -47,8 +47,8 @@ MOST_REPLACEMENTS = 5
 SHARE_FOR_PICTURES = 0.05
 """Of the time, so many pictures of the whole sweep are drawn on the way; all are drawn at the end."""
 
-SECONDS_IN_A_HURRY = 5.0
-"""After Ctrl-C, pictures that take longer are left out."""
+SECONDS_IN_A_HURRY = 3.0
+"""After Ctrl-C, pictures that take longer are left out, as those are that were not drawn before."""
 
 
 @dataclass(frozen=True)
@@ -308,13 +308,23 @@ class _Board:
         self._how_to_open = f"Optuna's own page: `optuna-dashboard {shlex.quote(hide_password(storage))}`."
         self._done = -1
         self._images: dict[str, Mapping[str, NDArray[Any]]] = {}
-        self._drawn, self._cost = time.monotonic(), 1.0
+        self._drawn, self._cost = time.monotonic(), SECONDS_IN_A_HURRY
 
     def update(self) -> None:
         """Log the best values if a trial has ended since, and now and then the pictures."""
+        if self._log_best() and time.monotonic() - self._drawn > self._cost / SHARE_FOR_PICTURES:
+            self._draw()
+
+    def finish(self, in_a_hurry: bool = False) -> None:
+        self._log_best()
+        if not in_a_hurry or self._cost < SECONDS_IN_A_HURRY:
+            self._draw()
+
+    def _log_best(self) -> bool:
+        """Log the best values; False where no trial has ended since."""
         done = self._sweep.num_finished()
         if done == self._done:
-            return
+            return False
         self._done = done
         states = [study.state_of(trial) for trial in self._sweep.trials()]
         numbers = {f"trials_{state}": float(states.count(state)) for state in ("complete", "pruned", "failed")}
@@ -326,14 +336,7 @@ class _Board:
             settings = {f"best.{name}": show(value) for name, value in best[0].params.items()}
             self._run.set_tags({"best.trial": str(best[0].number), **settings})
         self._run.log_metrics(numbers, done)
-        if time.monotonic() - self._drawn > self._cost / SHARE_FOR_PICTURES:
-            self._draw()
-
-    def finish(self, in_a_hurry: bool = False) -> None:
-        self._done = -1
-        self.update()
-        if not in_a_hurry or self._cost < SECONDS_IN_A_HURRY:
-            self._draw()
+        return True
 
     def _draw(self) -> None:
         started = time.monotonic()

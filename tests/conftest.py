@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from mnist_cnn.runtime import hardware
 
+gc.disable()  # while things are imported, as the commands do it: see pipelines/__main__.py
 hardware.start_tensorflow()
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "hypothesis"))
 
@@ -19,6 +21,16 @@ import mlflow  # noqa: E402 (TensorFlow is started quietly before anything impor
 
 PROJECT = Path(__file__).resolve().parent.parent
 NUM_TRAIN, NUM_TEST = 1000, 300
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -67,9 +67,7 @@ def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[Non
                     if heir := resumed_by(run):
                         signals.stop(f"the run {heir} has resumed {own}, which gave no sign of life")
                         return
-                    if (
-                        own == run_id and run.info.status == "KILLED"
-                    ):  # somebody took a pause of this process for its end
+                    if own == run_id and run.info.status == "KILLED":  # a pause of this process was taken for its end
                         client.update_run(own, status="RUNNING")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -117,7 +115,7 @@ def refuse_if_alive(run_id: str) -> None:
     if run.info.status == "FINISHED":
         raise TrackingError(f"`run`: the run {run_id} has finished; there is nothing to resume.")
     if run.info.status == "RUNNING":
-        _close(run)
+        end(run, "KILLED", KILLED)
 
 
 def take_over(run_id: str, heir: str) -> None:
@@ -164,6 +162,12 @@ def mark_ended(run: Run, status: str, reason: str) -> None:
     mlflow.MlflowClient().log_batch(run.info.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
 
+def end(run: Run, status: str, reason: str) -> None:
+    """End a run that no process has open, and say why."""
+    mark_ended(run, status, reason)
+    mlflow.MlflowClient().set_terminated(run.info.run_id, status)
+
+
 def _heartbeats_of(run: Run) -> Run:
     """The run that holds the heartbeat of a run: the outermost one above it, or itself."""
     outermost = run.data.tags.get(HEARTBEAT_OF_TAG)
@@ -182,9 +186,4 @@ def close_dead_runs() -> None:
     for run in mlflow.search_runs(filter_string=condition, output_format="list", search_all_experiments=True):
         is_ours = {HEARTBEAT_TAG, HEARTBEAT_OF_TAG, ENTRY_POINT_TAG} & set(run.data.tags)
         if is_ours and not is_alive(run):
-            _close(run)
-
-
-def _close(run: Run) -> None:
-    mark_ended(run, "KILLED", KILLED)
-    mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
+            end(run, "KILLED", KILLED)

@@ -31,7 +31,7 @@ from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
 from mnist_cnn.settings import Settings
 from mnist_cnn.settings.errors import printable
 from mnist_cnn.tracking import heartbeat, store
-from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, NOTE_TAG, REASON_TAG
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
 
@@ -337,13 +337,11 @@ def is_in_a_temporary_clone() -> bool:
     return not Path.cwd().is_relative_to(Path(source).resolve())
 
 
-def mark_ended(status: str, reason: str) -> None:
+def end_unopened(status: str, reason: str) -> None:
     """Where `mlflow run` has made a run and its command ends before it opened it: say why, and end it."""
     if run_id := os.environ.get(RUN_ID_VARIABLE):
         store.quiet_logs()
-        client = mlflow.MlflowClient()
-        client.set_tag(run_id, REASON_TAG, reason[:LONGEST_TAG])
-        client.set_terminated(run_id, status)
+        heartbeat.end(mlflow.get_run(run_id), status, reason)
 
 
 def signpost(run_id: str, model: LoggedModel | None = None) -> str:

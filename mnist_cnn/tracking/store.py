@@ -136,7 +136,7 @@ def ui_command() -> str:
     """The command that shows a local store in a browser."""
     address = uri()
     default = f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-    is_default = address in (default, "sqlite:///mlflow.db")
+    is_default = unquote(address) in (default, "sqlite:///mlflow.db")
     return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {shlex.quote(hide_password(address))}"
 
 
