@@ -34,7 +34,7 @@ from mnist_cnn.settings.fields import cut, shown
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
 
-WITHOUT_TENSORFLOW = ("rollback",)
+WITHOUT_TENSORFLOW = ("rollback", "send")
 """Commands that compute nothing."""
 
 

@@ -28,6 +28,7 @@ from mnist_cnn.settings.searching import (
     OptimizeSettings,
     ReplaySettings,
 )
+from mnist_cnn.settings.sending import SendSettings
 from mnist_cnn.settings.settings import Settings
 from mnist_cnn.settings.sweeps import (
     JUDGED,
@@ -44,7 +45,7 @@ from mnist_cnn.settings.training import NETWORKS, SCHEDULES, EvaluateSettings, R
 _COMMANDS: tuple[type[Settings], ...] = (
     TrainSettings, ResumeSettings, EvaluateSettings, OptimizeSettings, ReplaySettings, ExperimentsSettings,
     JudgesSettings, AblationSettings, SweepSettings, SweepFileSettings, SweepTrainingSettings, CompareSettings,
-    RegisterSettings, RollbackSettings, ReproduceSettings,
+    RegisterSettings, RollbackSettings, SendSettings, ReproduceSettings,
 )  # fmt: skip
 
 ENTRY_POINTS = {cls.COMMAND: cls for cls in _COMMANDS}

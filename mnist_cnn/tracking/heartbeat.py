@@ -163,8 +163,11 @@ def mark_ended(run: Run, status: str, reason: str) -> None:
 
 
 def end(run: Run, status: str, reason: str) -> None:
-    """End a run that no process has open, and say why."""
-    mark_ended(run, status, reason)
+    """End a run that no process has open, and say why where it did not finish."""
+    if reason:
+        mark_ended(run, status, reason)
+    else:
+        mlflow.MlflowClient().set_tag(run.info.run_id, REASON_TAG, "")
     mlflow.MlflowClient().set_terminated(run.info.run_id, status)
 
 

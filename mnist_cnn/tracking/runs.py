@@ -29,8 +29,8 @@ from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
 from mnist_cnn.settings import Settings
-from mnist_cnn.settings.errors import printable
-from mnist_cnn.tracking import heartbeat, store
+from mnist_cnn.settings.errors import WorkStopped, printable
+from mnist_cnn.tracking import heartbeat, store, unsent
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, NOTE_TAG, REASON_TAG
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
@@ -73,16 +73,22 @@ ABOUT_EXPERIMENT = Path(__file__).with_name("about_experiment.md")
 class TrackedRun:
     """An open run: logs to it in the units of this project. Made by `tracked_run`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, keeper: unsent.KeepingClient | None = None) -> None:
+        """keeper: writes to the run, and keeps what the store does not take."""
         self.run_id: str = run.info.run_id
         self.artifact_uri: str = run.info.artifact_uri
         self.experiment_id: str = run.info.experiment_id
-        self._client = mlflow.MlflowClient()
+        self._keeper, self._client = keeper, keeper or mlflow.MlflowClient()
         self._buffer: list[Metric] = []
         self._stamps: dict[tuple[str, int], int] = {}
         self._flushed = time.monotonic()
         self.is_shared: Callable[[], bool] = lambda: False
         """Whether others still work on the run when this process leaves it, so that it stays RUNNING."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is logged goes to a folder, since the store takes nothing more."""
+        return self._keeper is not None and self._keeper.is_keeping
 
     @property
     def name(self) -> str:
@@ -177,12 +183,13 @@ class TrackedRun:
 
     def log_arrays(self, arrays: Mapping[str, NDArray[Any]], path: str) -> None:
         """Log arrays as an .npz without pickles."""
-        self._log_file(path, lambda local: np.savez(local, **arrays))  # type: ignore[arg-type]
+        self.log_file(path, lambda local: np.savez(local, **arrays))  # type: ignore[arg-type]
 
     def log_bytes(self, content: bytes, path: str) -> None:
-        self._log_file(path, lambda local: local.write_bytes(content))
+        self.log_file(path, lambda local: local.write_bytes(content))
 
-    def _log_file(self, path: str, write: Callable[[Path], object]) -> None:
+    def log_file(self, path: str, write: Callable[[Path], object]) -> None:
+        """Log the file that `write` makes at the place it is given."""
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
@@ -199,6 +206,41 @@ class TrackedRun:
         """Link a model that this run reads."""
         self._client.log_inputs(self.run_id, models=[LoggedModelInput(model.model_id)])
         self.set_tags({"model_id": model.model_id})
+
+    def close(self, status: str, reason: str) -> None:
+        """End the run; where the store itself fails, say so, and how what it did not take gets there.
+
+        `mlflow.end_run` is called whatever fails before it: else MLflow would end the run as FINISHED at exit.
+        """
+        is_shared = False
+        with suppress(Exception):  # who cannot be asked works on it no more
+            is_shared = self.is_shared()
+        try:
+            try:
+                if reason:
+                    with suppress(Exception):
+                        self.flush()
+                if self._keeper and self._keeper.is_keeping:
+                    self._keeper.end(status, reason)
+                    self._keeper.send()  # the store may be back by now
+                elif reason:
+                    heartbeat.mark_ended(mlflow.get_run(self.run_id), status, reason)
+            finally:
+                mlflow.end_run("RUNNING" if is_shared else status)
+        except Exception as error:
+            self._say_not_ended(status, reason, error)
+
+    def _say_not_ended(self, status: str, reason: str, error: Exception) -> None:
+        line = f"the run {self.run_id} could not be marked {status} ({store.first_line(error)})"
+        try:
+            assert self._keeper is not None
+            self._keeper.end(status, reason)
+            line += f"; what it wrote is kept in {self._keeper.folder}. Send it: mlflow run . -e send"
+        except OSError:  # the disk is full
+            line += "; the next command does it"
+        if status == "FINISHED":
+            raise WorkStopped(line) from error
+        print(f"{line[0].upper()}{line[1:]}.", file=sys.stderr)
 
 
 def metric_names(texts: Sequence[str]) -> list[str]:
@@ -252,7 +294,7 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
         finally:
             _open.pop()
             with signals.ignored():
-                _close(run, status, reason)
+                run.close(status, reason)
 
 
 def _start(kind: str, run_id: str, name: str, otherwise: str) -> TrackedRun:
@@ -262,7 +304,8 @@ def _start(kind: str, run_id: str, name: str, otherwise: str) -> TrackedRun:
         # The experiment is that of the run above: MLflow would take the one that a variable names.
         experiment = _open[-1].experiment_id if _open and not run_id else None
         new_name = None if run_id else name or otherwise or None
-        run = TrackedRun(mlflow.start_run(run_id or None, experiment, new_name, nested=bool(_open), tags=tags))
+        opened = mlflow.start_run(run_id or None, experiment, new_name, nested=bool(_open), tags=tags)
+        run = TrackedRun(opened, unsent.KeepingClient(opened.info.run_id))
         if not _open and HEARTBEAT_OF_TAG in mlflow.active_run().data.tags:  # it stood below another run then
             mlflow.delete_tag(HEARTBEAT_OF_TAG)
     except MlflowException as error:
@@ -301,31 +344,6 @@ def _describe_experiment(experiment_id: str) -> None:
         scores = f"{store.place(experiment_id)[1:]}&viewStateShareKey={SCORES_VIEW}"
         client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
         client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text("utf-8").format(scores=scores))
-
-
-def _close(run: TrackedRun, status: str, reason: str) -> None:
-    """End a run; where the store itself fails (a full disk), say so and leave it to the next command to mark it.
-
-    `mlflow.end_run` is called whatever fails before it: else MLflow would end the run as FINISHED at exit.
-    """
-    is_shared = False
-    with suppress(Exception):  # who cannot be asked works on it no more
-        is_shared = run.is_shared()
-    try:
-        try:
-            if reason:
-                with suppress(Exception):
-                    run.flush()
-                heartbeat.mark_ended(mlflow.get_run(run.run_id), status, reason)
-        finally:
-            mlflow.end_run("RUNNING" if is_shared else status)
-    except Exception as error:
-        if status == "FINISHED":
-            raise
-        reason = store.first_line(error)
-        print(
-            f"The run {run.run_id} could not be marked {status} ({reason}); the next command does it.", file=sys.stderr
-        )
 
 
 def is_in_a_temporary_clone() -> bool:

@@ -66,17 +66,19 @@ def open_store() -> None:
     address = uri()
     if address in _opened:
         return
-    if address.startswith("http"):
-        _refuse_silent_server(address)
-    elif address.startswith("sqlite:///") and folder().is_dir():
+    refuse_silent_server()
+    if address.startswith("sqlite:///") and folder().is_dir():
         with alone(), suppress(MlflowException):  # who opens a run next says it better
             mlflow.MlflowClient().search_experiments(max_results=1)
     _opened.add(address)
 
 
-def _refuse_silent_server(address: str) -> None:
+def refuse_silent_server() -> None:
     """Say within seconds that nobody answers: MLflow tries for minutes, which is right once there is work to keep."""
+    address = uri()
     server = urlsplit(address)
+    if not server.scheme.startswith("http"):
+        return
     try:
         port = server.port or (443 if server.scheme == "https" else 80)
         socket.create_connection((server.hostname or "", port), timeout=SECONDS_TO_ANSWER).close()

@@ -26,11 +26,8 @@ KEPT = 2
 
 def save_checkpoint(run: TrackedRun, state: TrainingState) -> None:
     """Keep `state` with the run; the last two are kept, so that one which was cut short does no harm."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"epoch-{state.epoch:05d}.npz"
-        checkpoints.save(state, path)
-        mlflow.MlflowClient().log_artifact(run.run_id, str(path), FOLDER)
-    for old in _paths(run.run_id)[KEPT:]:
+    run.log_file(f"{FOLDER}/epoch-{state.epoch:05d}.npz", lambda path: checkpoints.save(state, path))
+    for old in [] if run.is_kept else _paths(run.run_id)[KEPT:]:
         get_artifact_repository(run.artifact_uri).delete_artifacts(old)
 
 
