@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.data.intervals import wilson_interval
 from mnist_cnn.models import logits
-from mnist_cnn.models.forward import Kept
+from mnist_cnn.models.forward import Kept, trace
 
 NUM_CALIBRATION_BINS = 15
 
@@ -65,7 +66,16 @@ def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000)
 
 def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
     """Probabilities (n, k) of images (n, height, width, channels), in batches that bound the memory."""
-    forward = _FORWARDS.get(network, images.shape[1:], None, lambda forward: forward)
+    return _in_batches(_FORWARDS.get(network, images.shape[1:], None, lambda forward: forward), images, batch_size)
+
+
+def evaluator(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> Callable[[], EvaluationResult]:
+    """`evaluate` for a network of which nothing but its weights changes from call to call: compiled once."""
+    forward = trace(network, data.images.shape[1:])
+    return lambda: score(_in_batches(forward, data.images, batch_size), data.labels)
+
+
+def _in_batches(forward: Any, images: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     return np.concatenate([forward(tf.constant(batch, tf.float32)).numpy() for batch in batches])
 

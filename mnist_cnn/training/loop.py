@@ -172,13 +172,14 @@ def train(
     num_steps = steps_per_epoch(len(data.train), settings.batch_size)
     rates = learning_rates(settings.schedule, settings.learning_rate, num_steps * settings.epochs)
     ramps = strengths(settings.ramp, num_steps * settings.epochs)
+    validate = evaluation.evaluator(network, data.validation)
     for epoch in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
         losses, accuracies = loop.run_epoch(epoch, rates, ramps, on_steps)
         if epoch == settings.epochs and settings.recalibrate:
             recalibrate(network, data.train, settings)
         seconds = time.perf_counter() - start
-        validation = evaluation.evaluate(network, data.validation)
+        validation = validate()
         history.append(
             EpochResult(
                 epoch=epoch,
