@@ -1,8 +1,11 @@
-"""Hooks of the site: the tables of settings, made from the classes that the commands read."""
+"""Hooks of the site: tables of settings, from the classes that the commands read, and of what is installed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -10,11 +13,40 @@ from pydantic.fields import FieldInfo
 from mnist_cnn.settings import ENTRY_POINTS, fields
 from mnist_cnn.settings.settings import Settings
 
-MARK = "<!-- settings -->"
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return markdown.replace(MARK, settings_page()) if MARK in markdown else markdown
+    for mark, make in (("<!-- settings -->", settings_page), ("<!-- dependencies -->", dependencies)):
+        markdown = markdown.replace(mark, make()) if mark in markdown else markdown
+    return markdown
+
+
+def dependencies() -> str:
+    """Markdown: what pyproject.toml asks for, each with its reason and licence, and what that brings along."""
+    asked = re.findall(r'^    "([\w-]+).*", *# (.+)$', (PROJECT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    reasons = dict(asked)
+    pinned = re.findall(r"^([\w.-]+)==", (PROJECT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    brought = sorted({name for name in pinned if name not in reasons})
+    return "\n".join(
+        [
+            "| package | licence | what for |", "|---|---|---|",
+            *(_row(name, licence(name), reason) for name, reason in asked),
+            "", "| brought along | licence |", "|---|---|",
+            *(_row(name, licence(name)) for name in brought if licence(name)),
+        ]
+    )  # fmt: skip
+
+
+def licence(name: str) -> str:
+    """What an installed package says its licence is; empty for one that is not installed on this platform."""
+    try:
+        about = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return ""
+    classified = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier", []) if line.startswith("License")]
+    named = about.get("License-Expression") or ", ".join(classified) or (about.get("License") or "").strip()
+    return named.partition("\n")[0][:80] or "not said"
 
 
 def settings_page() -> str:
