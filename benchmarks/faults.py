@@ -98,7 +98,7 @@ class Home:
     def start(self, command: str, **environment: str) -> subprocess.Popen[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         name, *words = command.split()
-        given = [] if name in ("resume", "replay", "rollback") else [f"--dataset={DATA}"]
+        given = [] if name in ("resume", "replay", "rollback", "send") else [f"--dataset={DATA}"]
         given += ["--batch_size=64"] if name in ("train", "sweep_training") else []
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", name, *words, *given],
@@ -237,6 +237,31 @@ def server_restarted(home: Home) -> str:
         return "" if process.returncode == 0 and states == ["FINISHED"] else f"{states}: {output[-400:]}"
 
 
+def server_gone(home: Home) -> str:
+    """The tracking server is killed during a training and comes back after its end; `send`, then `resume`."""
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        address = f"http://127.0.0.1:{port}"
+        variables = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+        server = _serve(folder, port)
+        process = home.start("train --epochs=60", **variables)
+        client = mlflow.MlflowClient(tracking_uri=address)
+        while process.poll() is None and not any(run.data.metrics for run in client.search_runs(["0"])):
+            time.sleep(0.2)
+        _end(server)
+        output, _ = process.communicate(timeout=LONGEST)
+        server = _serve(folder, port)
+        try:
+            (run,) = client.search_runs(["0"])
+            home.must("send", **variables)
+            home.must(f"resume --run={run.info.run_id}", **variables)
+        finally:
+            _end(server)
+        return "" if "Traceback" not in output else output[-400:]
+
+
 def _serve(folder: str, port: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
@@ -348,6 +373,7 @@ def broken_model(home: Home) -> str:
 OTHERS: dict[str, Callable[[Home], str]] = {
     "database locked for 40 s": locked_database,
     "tracking server restarted": server_restarted,
+    "tracking server gone": server_gone,
     "files may not grow": full_disk,
     "command of another container": other_host_looks_on,
     "journal torn": torn_journal,

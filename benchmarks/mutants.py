@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import random
 import shutil
 import subprocess
@@ -22,8 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import keep
+from mnist_cnn.runtime import hardware
+
 PROJECT = Path(__file__).resolve().parent.parent
-RESULTS = PROJECT / "benchmarks" / "results" / "mutants.json"
 
 TESTS = {
     "mnist_cnn/input_optimization/ascent.py": ("test_ascent.py", "test_any_network.py", "test_objectives.py"),
@@ -137,7 +138,7 @@ def main() -> None:
                   f"{result['before']!r} -> {result['after']!r} {result['by']} {result['seconds']} s", flush=True)  # fmt: skip
     killed = sum(result["outcome"] == "killed" for result in results)
     print(f"{killed} of {len(results)} killed")
-    RESULTS.write_text(json.dumps({"seed": given.seed, "killed": killed, "mutants": results}, indent=1) + "\n")
+    keep("mutants", hardware.start_tensorflow(), {"seed": given.seed, "killed": killed, "mutants": results})
 
 
 if __name__ == "__main__":

@@ -68,9 +68,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *words: str, workers: int = 1) -> Iterator[str]:
-    """`mlflow ...`; gives its address."""
-    port = free_port()
+def serving(folder: Path, *words: str, workers: int = 1, port: int = 0) -> Iterator[str]:
+    """`mlflow ...`; gives its address. port: one that was free before."""
+    port = port or free_port()
     address = f"http://127.0.0.1:{port}"
     log = (folder / "server.log").open("w+")
     server = subprocess.Popen(

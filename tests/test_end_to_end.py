@@ -17,6 +17,7 @@ import pytest
 from commands import (
     browser_page,
     client_of,
+    free_port,
     mlflow_run,
     pictures_folder,
     run,
@@ -29,7 +30,8 @@ from conftest import PROJECT
 
 pytestmark = pytest.mark.slow
 
-LONG = ["--epochs", "60", "--batch_size", "64", "--seed", "2"]
+EPOCHS = 25
+LONG = ["--epochs", str(EPOCHS), "--batch_size", "64", "--seed", "2"]
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_a_killed_training_resumes_to_the_same_numbers(
     for key in ("train_loss", "validation_loss", "test_loss", "test_accuracy"):
         assert resumed.data.metrics[key] == uninterrupted.data.metrics[key], key
     epochs = [metric.step for metric in client.get_metric_history(resumed.info.run_id, "train_loss")]
-    assert sorted(epochs) == list(range(1, 61))
+    assert sorted(epochs) == list(range(1, EPOCHS + 1))
 
 
 @pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
@@ -195,6 +197,29 @@ def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_server_that_goes_away_gets_everything_later(folder: Path, small_dataset: Path, uninterrupted) -> None:
+    port, server = free_port(), ("server", "--backend-store-uri", f"sqlite:///{folder}/store.db",
+                                 "--artifacts-destination", str(folder / "artifacts"))  # fmt: skip
+    remote = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    command = (sys.executable, "-m", "pipelines")
+    with serving(folder, *server, port=port):
+        process = start(*command, "train", *LONG, "--dataset", small_dataset, cwd=folder, **remote)
+        wait_for(lambda: list(folder.glob("artifacts/0/*/artifacts/checkpoints/*.npz")))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "Traceback" not in output, output
+    assert "The store takes nothing more" in output and "Send it: mlflow run . -e send" in output, output
+    with serving(folder, *server, port=port) as address:
+        status, output = run(*command, "send", cwd=folder, **remote)
+        assert status == 0 and not (folder / "unsent").exists(), output
+        client = mlflow.MlflowClient(tracking_uri=address)
+        (left,) = client.search_runs(["0"], "tags.kind = 'train'")
+        assert left.info.status == "FAILED" and len(client.get_metric_history(left.info.run_id, "train_loss")) == EPOCHS
+        status, output = run(*command, "resume", "--run", left.info.run_id, cwd=folder, **remote)
+        assert status == 0 and f"after epoch {EPOCHS}" in output, output
+        resumed = resumed_run(client, left.info.run_id)
+    assert resumed.data.metrics["test_loss"] == uninterrupted.data.metrics["test_loss"]
 
 
 def test_it_behaves_the_same_with_a_remote_tracking_server(folder: Path, tmp_path_factory, small_dataset: Path) -> None:

@@ -97,8 +97,9 @@ class KeepingClient(mlflow.MlflowClient):  # type: ignore[misc]  # MLflow has no
                 raise
             try:
                 keep()
-            except OSError:
-                raise error from None  # the disk is full: nothing can be kept
+            except OSError:  # the disk is full: nothing can be kept
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise error from None
             print(
                 f"The store takes nothing more ({store.first_line(error)}). What this run writes is kept in "
                 f"{self.folder}.", file=sys.stderr, flush=True,
