@@ -134,8 +134,8 @@ def main() -> None:
     with ThreadPoolExecutor(given.workers) as pool:
         for result in pool.map(tried, sample(given.count, given.seed)):
             results.append(result)
-            print(f"{len(results)}/{given.count} {result['outcome']:<9}{result['file']}:{result['line']} "
-                  f"{result['before']!r} -> {result['after']!r} {result['by']} {result['seconds']} s", flush=True)  # fmt: skip
+            change = f"{result['file']}:{result['line']} {result['before']!r} -> {result['after']!r}"
+            print(f"{len(results)} {result['outcome']} {change} {result['by']} {result['seconds']} s", flush=True)
     killed = sum(result["outcome"] == "killed" for result in results)
     print(f"{killed} of {len(results)} killed")
     keep("mutants", hardware.start_tensorflow(), {"seed": given.seed, "killed": killed, "mutants": results})
