@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +68,6 @@ def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.Mlfl
     yield mlflow.MlflowClient()
     while mlflow.active_run():
         mlflow.end_run("FAILED")
+    left = list((store / "unsent").glob("*"))
+    shutil.rmtree(store / "unsent", ignore_errors=True)
+    assert not left, "a test left what a store did not take"

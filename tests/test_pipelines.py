@@ -23,7 +23,7 @@ from mnist_cnn.models import networks
 from mnist_cnn.runtime import hardware, locks
 from mnist_cnn.settings import TrainSettings
 from mnist_cnn.settings.errors import Interrupted, SettingError
-from mnist_cnn.tracking import heartbeat, registry, runs, store, trainings
+from mnist_cnn.tracking import heartbeat, registry, runs, store, trainings, unsent
 from mnist_cnn.training import loop
 from pipelines.__main__ import call
 
@@ -341,17 +341,19 @@ def test_of_many_that_resume_a_run_at_once_the_store_lets_one_in(client) -> None
     assert len(refused) == 7 and list(client.get_run(dead).data.params) == ["resumed_by.1"]
 
 
-def test_a_run_whose_end_cannot_be_worked_out_is_not_finished(client, monkeypatch) -> None:
+def test_a_run_whose_end_cannot_be_worked_out_is_not_finished(client) -> None:
     """MLflow ends whatever run is open at exit, as FINISHED."""
 
     def fails() -> bool:
         raise OSError("the database is gone")
 
-    with pytest.raises(ArithmeticError), runs.tracked_run("train") as run:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ArithmeticError), runs.tracked_run("train") as run:
         run.is_shared = fails
-        monkeypatch.setattr(heartbeat, "mark_ended", lambda *_: fails())
+        patch.setattr(heartbeat, "mark_ended", lambda *_: fails())
         raise ArithmeticError("what was wrong at first")
     assert client.get_run(run.run_id).info.status == "FAILED" and mlflow.active_run() is None
+    unsent.send(store.folder() / unsent.FOLDER / run.run_id)
+    assert client.get_run(run.run_id).data.tags[runs.REASON_TAG] == "ArithmeticError: what was wrong at first"
 
 
 def test_everything_lands_in_the_experiment_of_the_flag(client, monkeypatch) -> None:

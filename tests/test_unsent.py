@@ -114,6 +114,18 @@ def test_a_training_goes_on_from_the_checkpoint_that_was_kept(client, away, smal
     np.testing.assert_array_equal(resumed.test.probabilities, whole.test.probabilities)
 
 
+def test_what_cannot_be_sent_keeps_nothing_else_from_being_sent(client, tmp_path: Path) -> None:
+    deleted, there = (client.create_run("0").info.run_id for _ in range(2))
+    client.delete_run(deleted)
+    for name in (deleted, there):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / unsent.VALUES).write_text('{"status": "FAILED", "reason": "no power"}\n')
+    with pytest.raises(SettingError, match=f"the run '{deleted}' was deleted. Restore it: mlflow runs restore"):
+        call("send", ["--folder", str(tmp_path)])
+    assert client.get_run(there).data.tags[runs.REASON_TAG] == "no power"
+    assert [path.name for path in tmp_path.iterdir()] == [deleted]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

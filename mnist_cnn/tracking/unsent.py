@@ -140,13 +140,16 @@ def send(folder: Path) -> Run:
     except (OSError, ValueError, TypeError, AttributeError, KeyError, MlflowException) as error:
         raise SettingError(f"`folder`: {folder / VALUES} cannot be read ({error}). Remove the folder.") from error
     try:
-        client.get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code not in ANSWERS:
             raise
         raise SettingError(
             f"`folder`: the run {shown(run_id)} is not in {store.shown_uri()}. Set MLFLOW_TRACKING_URI to its store."
         ) from error
+    if run.info.lifecycle_stage == "deleted":
+        way = f"Restore it: mlflow runs restore --run-id {run_id}. Or remove {folder}"
+        raise SettingError(f"`folder`: the run {shown(run_id)} was deleted. {way}.")
     for batch in batches:
         if any(batch.values()):
             client.log_batch(run_id, **batch)
