@@ -180,12 +180,13 @@ def _again(home: Home, command: str, words: str) -> str:
 def kills(home: Home, count: int, seed: int) -> Iterator[tuple[str, Callable[[], tuple[str, int, int]]]]:
     """Every way to end a process, with every command in turn, at random moments of its usual time.
 
-    Five of six are kill -9.
+    Five of six are kill -9. The whole of it takes minutes, and has its turn in every fifth round alone.
     """
+    turns = (name for turn in itertools.count() for name in COMMANDS if name != "reproduce" or turn % 5 == 0)
     moments = random.Random(seed)
     usual: dict[str, float] = {}
     gentle = itertools.cycle(how for how in SIGNALS if not how.startswith("kill"))
-    for number, command in zip(range(count), itertools.cycle(COMMANDS), strict=False):
+    for number, command in zip(range(count), turns, strict=False):
         how = next(gentle) if number % 6 == 2 else ("kill -9", "kill -9 of its group")[number % 2]
         if command.endswith("workers") and number % 3 == 0:
             how = "kill -9 of a worker"
