@@ -100,6 +100,7 @@ def test_per_image_numbers_may_be_a_list_of_numpys_own() -> None:
     assert len(settings.l2_weight) == 3 and list(settings.seed) == [3, 4]
 
 
+@pytest.mark.slow
 def test_another_networks_images_equal_the_plain_loops(colour) -> None:
     starts, target = noise(2, (32, 32, 3)), np.eye(7, dtype=np.float32)[4]
     result = ascend(colour, starts, target, AscentSettings(steps=100, **REPORT))
@@ -121,7 +122,11 @@ MIXED = {
     [
         pytest.param(256, (255,), {"steps": 500, "snapshot_every": 500}, id="500 steps", marks=pytest.mark.slow),
         pytest.param(
-            70, (7, 69), {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1}, id="with transforms"
+            70,
+            (7, 69),
+            {"steps": 60, "shift": 1.0, "degrees": 5.0, "scale": 0.1, "noise": 0.1},
+            id="with transforms",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             70, (7, 69), {"steps": 60, "pose": 1.0, "feature_weight": 0.3, "temperature": 4.0}, id="with a direction"

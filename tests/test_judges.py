@@ -73,7 +73,9 @@ def test_the_panels_differ_in_their_parameters() -> None:
         assert judges.PARAMETERS[kind][PANEL_A] != judges.PARAMETERS[kind][PANEL_B]
 
 
-@pytest.mark.parametrize("kind", judges.KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ("cnn", "mixer"))) for kind in judges.KINDS]
+)
 def test_a_judge_learns_and_is_the_same_after_it_was_stored(kind: str, data: dataset.Split, tmp_path: Path) -> None:
     judge = judges.train(kind, PANEL_A, data, seed=1).judge
     images = data.validation.images

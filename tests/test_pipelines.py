@@ -187,6 +187,7 @@ def test_an_interrupted_training_is_killed_and_resumes_as_a_new_run_to_the_same_
         call("resume", ["--run", resumed.info.run_id])
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_says_why_and_can_be_resumed(client, small_dataset: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         cut_after(1, OSError(28, "No space left on device"), patch)

@@ -352,7 +352,14 @@ def test_a_newer_network_does_not_change_the_sweep_of_the_same_command(client, w
     assert f"Sweep {name} " not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["O'Brien", "L2 & TV (night 1)", "a \"b\" 'c', <b>x</b> :3 \N{SPARKLES}"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("O'Brien", marks=pytest.mark.slow),
+        pytest.param("L2 & TV (night 1)", marks=pytest.mark.slow),
+        "a \"b\" 'c', <b>x</b> :3 \N{SPARKLES}",
+    ],
+)
 def test_any_name_will_do(client, words: list[str], name: str) -> None:
     for total in (1, 2):
         result = sweep.run(SweepSettings.from_command_line([*words, f"--sweep={name}", f"--n_trials={total}"]))
@@ -374,6 +381,7 @@ def test_any_name_is_a_part_of_a_metrics_name_that_no_other_has() -> None:
     assert runs.metric_names(["L2 & TV", "<b>/x", "L2 + TV"]) == ["L2 _ TV 1", "_b__x", "L2 _ TV 3"]
 
 
+@pytest.mark.slow
 def test_a_sweep_from_a_file_is_the_same_sweep(client, words: list[str], tmp_path: Path) -> None:
     lines = [word.removeprefix("--").split("=", 1) for word in [*words, "--sweep=filed"]]
     (tmp_path / "sweep.toml").write_text("".join(f"{name} = {json.dumps(word)}\n" for name, word in lines))
@@ -413,6 +421,7 @@ def test_a_trial_whose_run_a_person_deleted_is_not_made_again(client, words) -> 
     assert [run.info.run_name for run in runs_of(client, "picked")[1]] == ["trial 1", "trial 2"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_deleted_for_good_begins_anew_and_its_trials_are_kept(client, words, capsys) -> None:
     call("sweep", [*words, "--sweep=purged", "--n_trials=2"])
     parent, trials = runs_of(client, "purged")
@@ -462,6 +471,7 @@ def test_trainings_are_swept_and_pruned_epoch_by_epoch(client, small_dataset: Pa
     assert settings.learning_rate == best.params["learning_rate"] and settings.epochs == 2
 
 
+@pytest.mark.slow
 def test_sweeps_are_compared_side_by_side(client, words: list[str], swept: str, capsys) -> None:
     call("sweep", [*words, "--sweep=other", "--n_trials=4"])
     capsys.readouterr()

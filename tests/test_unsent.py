@@ -94,6 +94,7 @@ def test_a_store_that_refuses_what_it_is_given_is_not_a_store_that_is_away(clien
     assert not Path(unsent.FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_the_checkpoint_that_was_kept(client, away, small_dataset: Path) -> None:
     settings = TrainSettings(dataset=str(small_dataset), epochs=2, batch_size=64)
     whole, save = train.run(settings), trainings.save_checkpoint
