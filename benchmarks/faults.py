@@ -50,7 +50,7 @@ COMMANDS = {
     "evaluate": "evaluate --epsilon=0.5",
     "optimize": "optimize --steps=60 --snapshot_every=20 --num_images=2 --targets=1,2+3",
     "experiments": f"experiments {TINY}",
-    "judges": "judges --panel=a",
+    "judges": "judges --panel=A",
     "ablation": "ablation --networks=ordinary --num_images=2 --tuning_images=2 --steps=10",
     "sweep": f"sweep {SWEEP} --n_trials=8",
     "sweep by two workers": f"sweep {SWEEP} --n_trials=8 --workers=2",
