@@ -27,8 +27,9 @@ KEPT = 2
 def save_checkpoint(run: TrackedRun, state: TrainingState) -> None:
     """Keep `state` with the run; the last two are kept, so that one which was cut short does no harm."""
     run.log_file(f"{FOLDER}/epoch-{state.epoch:05d}.npz", lambda path: checkpoints.save(state, path))
-    for old in [] if run.is_kept else _paths(run.run_id)[KEPT:]:
-        get_artifact_repository(run.artifact_uri).delete_artifacts(old)
+    with suppress(*store.STORE_ERRORS):  # the store is gone for a moment: the next epoch tidies up
+        for old in [] if run.is_kept else _paths(run.run_id)[KEPT:]:
+            get_artifact_repository(run.artifact_uri).delete_artifacts(old)
 
 
 def delete_checkpoints(run_id: str) -> None:
