@@ -184,7 +184,6 @@ def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
     assert [(still.series, still.step) for still in of("2", 1, 2)] == [(names[0], 0), (names[0], 25)]
 
 
-@pytest.mark.slow
 def test_experiments_are_one_run_with_a_child_for_each(client, model, small_dataset: Path, capsys) -> None:
     call("experiments", [*SHORT, "--model", model, "--dataset", str(small_dataset), "--experiments", "2,6"])
     parent = client.search_runs(["0"], "tags.kind = 'experiments'", max_results=1)[0]
