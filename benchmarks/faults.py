@@ -219,16 +219,8 @@ def locked_database(home: Home) -> str:
 def server_restarted(home: Home) -> str:
     """The tracking server is killed during a training, and comes back after 15 s."""
     with tempfile.TemporaryDirectory() as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        address = f"http://127.0.0.1:{port}"
-        server = _serve(folder, port)
-        process = home.start("train --epochs=60", MLFLOW_TRACKING_URI=address)
-        client = mlflow.MlflowClient(tracking_uri=address)
-        while process.poll() is None and not any(run.data.metrics for run in client.search_runs(["0"])):
-            time.sleep(0.2)
-        _end(server)
+        port, variables = _server_address()
+        process, client = _training_whose_server_is_killed(home, folder, port, variables)
         time.sleep(15)
         server = _serve(folder, port)
         output, _ = process.communicate(timeout=LONGEST)
@@ -241,17 +233,9 @@ def server_restarted(home: Home) -> str:
 def server_gone(home: Home) -> str:
     """The tracking server is killed during a training and comes back after its end; `send`, then `resume`."""
     with tempfile.TemporaryDirectory() as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        address = f"http://127.0.0.1:{port}"
-        variables = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-        server = _serve(folder, port)
-        process = home.start("train --epochs=60", **variables)
-        client = mlflow.MlflowClient(tracking_uri=address)
-        while process.poll() is None and not any(run.data.metrics for run in client.search_runs(["0"])):
-            time.sleep(0.2)
-        _end(server)
+        port, variables = _server_address()
+        variables["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+        process, client = _training_whose_server_is_killed(home, folder, port, variables)
         output, _ = process.communicate(timeout=LONGEST)
         server = _serve(folder, port)
         try:
@@ -261,6 +245,27 @@ def server_gone(home: Home) -> str:
         finally:
             _end(server)
         return "" if "Traceback" not in output else output[-400:]
+
+
+def _server_address() -> tuple[int, dict[str, str]]:
+    """A free port, and the variables by which a command finds a tracking server there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    return port, {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+
+
+def _training_whose_server_is_killed(
+    home: Home, folder: str, port: int, variables: dict[str, str]
+) -> tuple[subprocess.Popen[str], mlflow.MlflowClient]:
+    """A training that goes on, and a client of its tracking server, which was killed after the first numbers."""
+    server = _serve(folder, port)
+    process = home.start("train --epochs=60", **variables)
+    client = mlflow.MlflowClient(tracking_uri=variables["MLFLOW_TRACKING_URI"])
+    while process.poll() is None and not any(run.data.metrics for run in client.search_runs(["0"])):
+        time.sleep(0.2)
+    _end(server)
+    return process, client
 
 
 def _serve(folder: str, port: int) -> subprocess.Popen[bytes]:

@@ -374,33 +374,6 @@ def sweeps() -> str:
     return "\n".join(lines)
 
 
-def faults() -> str:
-    """What the campaign of faults came to."""
-    results = load("faults")
-    lines = ["| fault | tried | survived | lost | doubled | left RUNNING |", "|---|---|---|---|---|---|"]
-    counts = ("tried", "survived", "lost", "doubled", "left_running")
-    lines += [
-        f"| {kind} | {' | '.join(str(row[name]) for name in counts)} |" for kind, row in results["faults"].items()
-    ]
-    return "\n".join([*lines, "", f"Measured on {machine(results)}, {results['date']}."])
-
-
-def mutants() -> str:
-    """How many changes of the code the tests notice, file by file, and which they do not."""
-    results = load("mutants")
-    of_files: dict[str, list[dict[str, Any]]] = {}
-    for mutant in results["mutants"]:
-        of_files.setdefault(mutant["file"], []).append(mutant)
-    lines = ["| file | mutants | killed |", "|---|---|---|"]
-    for file, tried in of_files.items():
-        lines.append(f"| `{file}` | {len(tried)} | {sum(each['outcome'] == 'killed' for each in tried)} |")
-    survivors = [each for each in results["mutants"] if each["outcome"] == "survived"]
-    lines += ["", "Survivors:", ""] if survivors else []
-    for each in survivors:
-        lines.append(f"- `{each['file']}`: `{each['before']}` made `{each['after']}`. {each.get('why', '')}".rstrip())
-    return "\n".join(lines)
-
-
 BLOCKS = (
     Block("headline", "README.md", headline),
     Block("results", "docs/results.md", results),

@@ -316,6 +316,7 @@ class _Board:
             self._draw()
 
     def finish(self, in_a_hurry: bool = False) -> None:
+        self._done = -1  # trials that were reconciled may have changed what is best without being more
         self._log_best()
         if not in_a_hurry or self._cost < SECONDS_IN_A_HURRY:
             self._draw()
