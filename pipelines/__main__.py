@@ -34,8 +34,8 @@ from mnist_cnn.settings.fields import cut, shown
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
 
-WITHOUT_TENSORFLOW = ("rollback", "send")
-"""Commands that compute nothing."""
+WITHOUT_TENSORFLOW = ("again", "rollback", "send")
+"""Commands that compute nothing, or start it themselves once they know what."""
 
 
 def main(argv: Sequence[str]) -> None:

@@ -38,6 +38,7 @@ def run(settings: EvaluateSettings) -> EvaluateResult:
         network = networks.load(model)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
+        run.log_table(scores.classes(), "classes.json")
         robust = None
         if settings.epsilon > 0:
             robust = attacks.robust_accuracy(network, test, settings.epsilon)

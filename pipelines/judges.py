@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_cnn.data import dataset
@@ -37,7 +38,7 @@ def run(settings: JudgesSettings) -> JudgesResult:
     dataset.refuse_missing_classes(data)
     with runs.tracked_run("judges", name=settings.run_name, otherwise=f"judges-{settings.panel}") as run:
         _log_beginning(run, settings, data)
-        logged = [pair for name in names for pair in _train(run, name, data, settings.seed)]
+        logged = _train(run, names, data, settings.seed)
         trained = [judge for judge, _ in logged]
 
         # Everything was chosen on validation data; from here on nothing is.
@@ -90,7 +91,7 @@ def _train_panel(name: str, data: dataset.Split) -> Panel:
     settings = JudgesSettings.from_words({"panel": name, "dataset": dataset.word_for(data.train)})
     with runs.tracked_run("judges", name=f"judges-{name}") as run:
         _log_beginning(run, settings, data)
-        trained = [judge for judge, _ in _train(run, name, data, SEED)]
+        trained = [judge for judge, _ in _train(run, [name], data, SEED)]
         run.describe(descriptions.judges(trained, []))
     print(f"Panel {name} of judges: trained in {time.perf_counter() - start:.0f} s.", flush=True)
     return Panel(name, {each.judge.kind: each.judge for each in trained}, run.run_id)
@@ -103,17 +104,20 @@ def _log_beginning(run: runs.TrackedRun, settings: JudgesSettings, data: dataset
     print(f"Run {run.name} ({run.run_id}) on {device}")
 
 
-def _train(run: runs.TrackedRun, name: str, data: dataset.Split, seed: int) -> list[tuple[Trained, LoggedModel]]:
-    """Train a panel's judges one by one; each is logged and shown as soon as it is there."""
-    half = judges.half(data.train, name)
-    run.log_data(half, f"training {name}")
+def _train(
+    run: runs.TrackedRun, names: Sequence[str], data: dataset.Split, seed: int
+) -> list[tuple[Trained, LoggedModel]]:
+    """Train the judges of these panels; each is logged and shown as soon as it is there."""
+    halves = {name: judges.half(data.train, name) for name in names}
+    for name, half in halves.items():
+        run.log_data(half, f"training {name}")
     logged = []
-    for kind in judges.KINDS:
-        trained = judges.train(kind, name, data, seed)
+    for trained in judges.train_panels(names, data, seed):
+        name, kind = trained.panel, trained.judge.kind
         model = log_judge(run, trained.judge, name, data.train.digest, seed)
         accuracy = trained.validation.accuracy
         run.log_metrics({f"validation_accuracy/{name}/{kind}": accuracy}, model=model, data=data.validation)
-        run.log_metrics({f"training_seconds/{name}/{kind}": trained.seconds}, model=model, data=half)
+        run.log_metrics({f"training_seconds/{name}/{kind}": trained.seconds}, model=model, data=halves[name])
         print(f"Judge {name} {kind}: validation accuracy {accuracy:.2%}, {trained.seconds:.1f} s", flush=True)
         logged.append((trained, model))
     return logged

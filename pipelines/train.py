@@ -24,7 +24,7 @@ from mnist_cnn.training.loop import TrainingResult, TrainingState
 if TYPE_CHECKING:
     import keras  # not before this project's rooms have looked at its backend
 
-STEP_METRICS = ("step/loss", "step/accuracy", "step/learning_rate")
+STEP_METRICS = ("train_loss_by_step", "train_accuracy_by_step", "learning_rate_by_step")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,8 @@ def _train(
 
     def on_steps(steps: loop.StepResults) -> None:
         progress.steps(steps)
-        curve.add(steps)
-        values = (steps.losses.mean(), steps.accuracies.mean(), steps.learning_rates[-1])
-        run.log_metrics(dict(zip(STEP_METRICS, values, strict=True)), step=steps.first + len(steps.losses))
+        for step, *values in curve.add(steps):
+            run.log_metrics(dict(zip(STEP_METRICS, values, strict=True)), step=step)
 
     def on_epoch(result: loop.EpochResult, state: Callable[[], TrainingState]) -> None:
         progress.epoch(result)
@@ -148,6 +147,7 @@ def _evaluate(
     scores = evaluation.evaluate(network, test)
     run.log_data(test, "testing")
     run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
+    run.log_table(scores.classes(), "classes.json")
     robust = None
     if settings.robustness != "none":
         print(f"Attacking {attacks.ATTACKED} validation and as many test images within {settings.epsilon:g}.")

@@ -54,10 +54,11 @@ def test_a_network_that_is_as_right_as_it_says_has_no_calibration_error() -> Non
     assert evaluation.expected_calibration_error(boastful, labels) == pytest.approx(0.99 - 0.75, abs=0.005)
 
 
-def test_a_class_that_is_never_chosen_has_no_precision_and_no_metric() -> None:
+def test_a_class_that_is_never_chosen_has_no_precision() -> None:
     result = evaluation.score(np.array([[0.9, 0.1], [0.8, 0.2]], np.float32), np.array([0, 1], np.int32))
     assert np.isnan(result.precision[1])
-    assert "test_precision/1" not in result.metrics("test") and result.metrics("test")["test_recall/1"] == 0
+    classes = result.classes()
+    assert classes["precision"][1] is None and classes["recall"][1] == 0
 
 
 def test_probabilities_that_are_not_finite_are_refused() -> None:

@@ -37,6 +37,7 @@ from mnist_cnn.reporting import reproduction_page
 from mnist_cnn.reporting.reproduction_page import StepResult
 from mnist_cnn.settings import ReproduceSettings
 from mnist_cnn.tracking import heartbeat, reading
+from pipelines.__main__ import call
 from pipelines.reproduction import read_reproduction
 
 pytestmark = pytest.mark.slow
@@ -360,3 +361,14 @@ def test_the_gallery_uses_the_library_alone(champion: Path, tmp_path: Path) -> N
     assert re.search(r"a 5 turned into a 9: \d+% recognised", output) and "Warning" not in output
     sheet = np.asarray(Image.open(champion / "gallery.png"))
     assert sheet.shape[0] == 1120 and sheet.shape[1] % 112 == 0 and sheet.std() > 10
+
+
+def test_every_step_can_be_done_again_to_the_last_bit(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    mlflow.set_tracking_uri(None)
+    for run_id in runs_of_steps(reproduction_of(home)):
+        call("again", ["--run", run_id])
+        printed = capsys.readouterr().out
+        assert "equal to the last bit.\n" in printed and "the others are not" not in printed, printed

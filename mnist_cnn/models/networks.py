@@ -7,6 +7,7 @@ the input optimisation can take the logits and everybody else the probabilities,
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ from mnist_cnn.settings.errors import SettingError
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
+
+_SEED_IS_SET = threading.Lock()
+"""Keras' seed is the whole process's: networks that threads build at once would draw from each other's."""
 
 LAST = "channels_last"
 """Named in every layer that has two ways to read an image: a person's keras.json may say the other."""
@@ -44,20 +48,21 @@ def build(
         if name not in NETWORKS:
             raise SettingError(f"`network` must be one of {', '.join(NETWORKS)}; got {name!r}.")
         builder = getattr(sys.modules[__name__], name)
-    keras.utils.set_random_seed(seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        inputs = keras.Input(input_shape, name="images")
-        features = builder(inputs)
-        if dropout:
-            features = layers.Dropout(dropout)(features)
-    finally:
-        keras.config.set_dtype_policy(before)
-    # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.
-    logits = layers.Dense(num_classes, name=LOGITS, dtype="float32")(features)
-    probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
-    return keras.Model(inputs, probabilities, name=name)
+    with _SEED_IS_SET:
+        keras.utils.set_random_seed(seed)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision)
+        try:
+            inputs = keras.Input(input_shape, name="images")
+            features = builder(inputs)
+            if dropout:
+                features = layers.Dropout(dropout)(features)
+        finally:
+            keras.config.set_dtype_policy(before)
+        # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.
+        logits = layers.Dense(num_classes, name=LOGITS, dtype="float32")(features)
+        probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
+        return keras.Model(inputs, probabilities, name=name)
 
 
 def with_logits(network: keras.Model) -> keras.Model:

@@ -8,6 +8,7 @@ import json
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from mnist_cnn.settings import Settings
 
@@ -22,15 +23,19 @@ NO_PART = frozenset(("run_name", "workers", "storage", "preset", "sweep", "trust
 
 def fingerprint(settings: Settings) -> str:
     """16 hexadecimal digits for a run of the command with these settings, on these data, by this code."""
+    return hashlib.sha256(json.dumps(made_of(settings)).encode()).hexdigest()[:16]
+
+
+def made_of(settings: Settings) -> dict[str, Any]:
+    """All that a run's numbers depend on, but the machine: command, settings, data, code and versions."""
     words = settings.as_words()
-    made_of = {
+    return {
         "command": settings.COMMAND,
         "settings": {name: word for name, word in sorted(words.items()) if name not in NO_PART and word},
         "data": _digest_of_data(words.get("dataset", "")),
         "code": code_digest(settings.COMMAND),
         "versions": {name: version(name) for name in VERSIONED},
     }
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
 @cache

@@ -27,18 +27,13 @@ from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime import hardware, signals
-from mnist_cnn.runtime.fingerprint import ROOT, fingerprint
+from mnist_cnn.runtime.fingerprint import fingerprint, made_of
 from mnist_cnn.settings import Settings
 from mnist_cnn.settings.errors import WorkStopped, printable
-from mnist_cnn.tracking import heartbeat, store, unsent
+from mnist_cnn.tracking import commit, heartbeat, store, unsent
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, HEARTBEAT_TAG, NOTE_TAG, REASON_TAG
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
-
-try:
-    import git
-except ImportError:  # gitpython says so where there is no git
-    git = None  # type: ignore[assignment]
 
 RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 """By which `mlflow run` tells its command which run to open."""
@@ -70,6 +65,15 @@ ABOUT_EXPERIMENT = Path(__file__).with_name("about_experiment.md")
 """What the experiment's page says; `{scores}` stands for the address of that view."""
 
 
+REPEAT = """
+
+This run again, with each number compared: `mlflow run . -e again -P run={run_id}`. Its command was:
+~~~
+{command}
+~~~
+"""
+
+
 class TrackedRun:
     """An open run: logs to it in the units of this project. Made by `tracked_run`."""
 
@@ -82,6 +86,7 @@ class TrackedRun:
         self._buffer: list[Metric] = []
         self._stamps: dict[tuple[str, int], int] = {}
         self._flushed = time.monotonic()
+        self._repeat = ""
         self.is_shared: Callable[[], bool] = lambda: False
         """Whether others still work on the run when this process leaves it, so that it stays RUNNING."""
 
@@ -103,7 +108,9 @@ class TrackedRun:
         device: that computes, where something is computed; hardware and versions become tags then.
         """
         self.log_params(settings.as_words())
-        self._client.log_dict(self.run_id, {"settings": settings.values(), **extra}, SETTINGS_FILE)
+        stored = {"settings": settings.values(), **extra, "made_of": made_of(settings)}
+        self._client.log_dict(self.run_id, stored, SETTINGS_FILE)
+        self._repeat = REPEAT.format(run_id=self.run_id, command=" ".join(settings.command_line().splitlines()))
         self.set_tags({FINGERPRINT_TAG: fingerprint(settings), **(hardware.describe(device) if device else {})})
 
     def log_params(self, params: Mapping[str, str]) -> None:
@@ -116,8 +123,8 @@ class TrackedRun:
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def describe(self, note: str) -> None:
-        """The page's description in the UI, as Markdown."""
-        self.set_tags({NOTE_TAG: note})
+        """The page's description in the UI, as Markdown, with the command of the run below it."""
+        self.set_tags({NOTE_TAG: note + self._repeat})
 
     def log_metrics(
         self,
@@ -278,8 +285,10 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
         _open.append(run)
         try:
             with heartbeat.beating(run.run_id, lambda: [own.run_id for own in _open]) if outermost else nullcontext():
-                run.set_tags(_commit())
+                run.set_tags(made_by := commit.tags())
                 if outermost:
+                    if made_by.get("git.uncommitted_changes") == "true":
+                        run.log_bytes(commit.patch(), commit.PATCH)
                     _describe_experiment(run.experiment_id)
                     heartbeat.close_dead_runs()
                 yield run
@@ -370,15 +379,3 @@ def signpost(run_id: str, model: LoggedModel | None = None) -> str:
 Run      {run.info.run_name}
 Run id   {run_id}{about}
 Look     {store.how_to_look(store.place(run.info.experiment_id, run_id))}"""
-
-
-def _commit() -> dict[str, str]:
-    """The commit of this code, and whether files differ from it; nothing where it is not in a git checkout."""
-    if git is None:
-        return {}
-    try:
-        repository = git.Repo(ROOT)
-        changed = str(repository.is_dirty()).lower()
-        return {"mlflow.source.git.commit": repository.head.commit.hexsha, "git.uncommitted_changes": changed}
-    except (git.exc.GitError, ValueError):
-        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -15,7 +16,7 @@ from mlflow.entities import Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.settings import OptimizeSettings
+from mnist_cnn.settings import OptimizeSettings, TrainSettings
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.tracking import reading, store
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
@@ -163,10 +164,23 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
         ) from error
     if run.data.tags.get(KIND_TAG) != "trial" or "targets" not in run.data.params:
         raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep of input images.")
-    known = set(OptimizeSettings.names())
-    words = {name: word for name, word in run.data.params.items() if name in known}
+    _, words = words_of_trial(run)
     settings = OptimizeSettings.from_words(words)
     return {name: value for name, value in settings.values().items() if name in words}
+
+
+def words_of_trial(run: Run) -> tuple[str, dict[str, str]]:
+    """The command whose settings a trial tried, and those settings as words."""
+    command = OptimizeSettings if "targets" in run.data.params else TrainSettings
+    known = set(command.names())
+    return command.COMMAND, {name: word for name, word in run.data.params.items() if name in known}
+
+
+def free_name(name: str) -> str:
+    """That name, or else the first of `NAME-2`, `NAME-3`, ... that no sweep has."""
+    taken = {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(free for free in names if free not in taken)
 
 
 def read_sweeps(names: str) -> list[SweepRecord]:

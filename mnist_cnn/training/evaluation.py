@@ -47,16 +47,18 @@ class EvaluationResult:
         return self.probabilities.argmax(axis=1) == self.labels
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """The numbers by the names under which a run holds them, e.g. `test_accuracy`; classes without one left out."""
+        """The numbers by the names under which a run holds them, e.g. `test_accuracy`."""
         names = ("accuracy", "accuracy_low", "accuracy_high", "loss", "calibration_error")
-        per_class = {
-            f"{name}/{number}": float(value)
-            for name, values in (("precision", self.precision), ("recall", self.recall))
-            for number, value in enumerate(values)
-            if not math.isnan(value)
-        }
-        numbers = {name: getattr(self, name) for name in names} | per_class
-        return {f"{prefix}_{name}": value for name, value in numbers.items()}
+        return {f"{prefix}_{name}": getattr(self, name) for name in names}
+
+    def classes(self) -> dict[str, list[Any]]:
+        """A line for each class, as columns; None for a precision or recall that does not exist."""
+        precision, recall = (
+            [None if math.isnan(value) else value for value in values.tolist()]
+            for values in (self.precision, self.recall)
+        )
+        images = self.confusion.sum(axis=1).tolist()
+        return {"class": list(range(len(images))), "images": images, "precision": precision, "recall": recall}
 
 
 def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> EvaluationResult:

@@ -38,6 +38,9 @@ SECONDS_BETWEEN_REPORTS = 0.5
 
 RECALIBRATION_IMAGES = 4096
 
+POINTS_PER_EPOCH = 20
+"""Of the curves within the epochs."""
+
 
 Floats = NDArray[np.float32]
 
@@ -106,15 +109,40 @@ class TrainingResult:
 
 
 class StepCurve:
-    """Gathers the steps' numbers for a curve within the epochs."""
+    """Gathers the steps' numbers into `POINTS_PER_EPOCH` points an epoch, at the same steps whatever the speed."""
 
     def __init__(self, num_steps: int) -> None:
         self._num_steps = num_steps
         self._points: list[tuple[float, float, float]] = []
+        self._waiting: list[StepResults] = []
 
-    def add(self, steps: StepResults) -> None:
-        epoch = (steps.first + len(steps.losses)) / self._num_steps
-        self._points.append((epoch, float(steps.losses.mean()), float(steps.accuracies.mean())))
+    def add(self, steps: StepResults) -> list[tuple[int, float, float, float]]:
+        """The points that are complete now: step (from 1), mean loss and accuracy since the last one, learning rate."""
+        self._waiting.append(steps)
+        losses, accuracies, rates = (
+            np.concatenate([getattr(part, name) for part in self._waiting])
+            for name in ("losses", "accuracies", "learning_rates")
+        )
+        first, done, found = self._waiting[0].first, 0, []
+        for number in range(1, len(losses) + 1):
+            if self._is_point(first + number):
+                part = slice(done, number)
+                found.append(
+                    (
+                        first + number,
+                        float(losses[part].mean()),
+                        float(accuracies[part].mean()),
+                        float(rates[number - 1]),
+                    )
+                )
+                done = number
+        self._waiting = [StepResults(first + done, losses[done:], accuracies[done:], rates[done:])]
+        self._points += [(step / self._num_steps, loss, accuracy) for step, loss, accuracy, _ in found]
+        return found
+
+    def _is_point(self, step: int) -> bool:
+        """Whether one of the equal parts of an epoch ends within this step."""
+        return step * POINTS_PER_EPOCH // self._num_steps > (step - 1) * POINTS_PER_EPOCH // self._num_steps
 
     def points(self) -> NDArray[np.float64]:
         """(n, 3): epochs gone by, mean loss and mean accuracy since the point before."""

@@ -1,0 +1,66 @@
+"""The commit that a run's code is of, and what was changed since and not committed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mnist_cnn.runtime.fingerprint import ROOT
+
+try:
+    import git
+except ImportError:  # gitpython says so where there is no git
+    git = None  # type: ignore[assignment]
+
+PATCH = "uncommitted.patch"
+LARGEST_PATCH = 2**20
+"""Bytes. Files that would make it larger are named in it and left out."""
+
+
+def tags() -> dict[str, str]:
+    """The commit, and whether files differ from it; nothing where the code is not in a git checkout."""
+    if (repository := _repository()) is None:
+        return {}
+    changed = str(repository.is_dirty(untracked_files=True)).lower()
+    return {"mlflow.source.git.commit": repository.head.commit.hexsha, "git.uncommitted_changes": changed}
+
+
+def patch() -> bytes:
+    """What `git apply` makes of the commit the files that ran: changed ones and new ones that git does not ignore."""
+    if (repository := _repository()) is None:
+        return b""
+    changed = _paths(repository, "diff", "HEAD", "--name-only", "-z")
+    new = _paths(repository, "ls-files", "--others", "--exclude-standard", "-z")
+    asked = [("HEAD", "--", path) for path in changed] + [("--no-index", "--", "/dev/null", path) for path in new]
+    parts, left_out, size = [], [], 0
+    for words in asked:
+        part = _output(repository, "diff", "--binary", "--no-color", "--no-ext-diff", *words)
+        if size + len(part) > LARGEST_PATCH:
+            left_out.append(words[-1])
+            continue
+        parts.append(part)
+        size += len(part)
+    notes = [f"Left out, since the patch would be larger than 1 MB: {path!r}\n".encode() for path in left_out]
+    return b"".join([*notes, *parts])
+
+
+def _repository() -> Any:
+    """The repository whose own folder the code is in; None without one, or without a commit."""
+    if git is None:
+        return None
+    try:
+        repository = git.Repo(ROOT)
+        return repository if repository.head.is_valid() else None
+    except (git.exc.GitError, ValueError):
+        return None
+
+
+def _paths(repository: Any, *words: str) -> list[str]:
+    return [os.fsdecode(path) for path in _output(repository, *words).split(b"\0") if path]
+
+
+def _output(repository: Any, *words: str) -> bytes:
+    """What git prints. `git diff --no-index` ends with 1 where files differ."""
+    return repository.git.execute(
+        ["git", *words], stdout_as_string=False, with_exceptions=False, strip_newline_in_stdout=False
+    )

@@ -1,0 +1,146 @@
+"""`again`: a run done once more, with every number compared; and what a changed working tree leaves with a run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import git
+import mlflow
+import pytest
+
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.tracking import commit, reading, repeating, runs
+from mnist_cnn.tracking.repeating import AGAIN_TAG, Compared
+from pipelines import again
+from pipelines.__main__ import call
+
+
+def newest(client) -> mlflow.entities.Run:
+    return client.search_runs(["0"], max_results=1)[0]
+
+
+@pytest.fixture(scope="module")
+def trained(store: Path, small_dataset: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store)
+        mlflow.set_tracking_uri(None)
+        call("train", ["--dataset", str(small_dataset), "--run_name", "the first | `name`"])
+        return newest(mlflow.MlflowClient()).info.run_id
+
+
+def test_a_training_done_again_gives_every_number_to_the_last_bit(client, trained: str, capsys) -> None:
+    call("again", ["--run", trained])
+    run, said = newest(client), capsys.readouterr().out
+    assert run.info.run_id != trained and run.data.tags[AGAIN_TAG] == trained
+    assert "equal to the last bit." in said and "the others are not" not in said
+    table = reading.read_json(run.info.run_id, "again.json")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert {"test_accuracy", "train_loss_by_step", "validation_loss"} <= {row["metric"] for row in rows}
+    assert all(row["then"] == row["now"] and row["is_equal"] for row in rows)
+    assert not any("second" in row["metric"] for row in rows)
+
+
+def test_a_setting_that_is_changed_is_named_and_so_is_each_number_that_differs(client, trained: str, capsys) -> None:
+    call("again", ["--run", trained, "--seed", "1"])
+    said = capsys.readouterr().out
+    assert "Not as it was: the setting seed: 0 then, 1 now." in said
+    assert "the others are not." in said and "test_loss: " in said
+    assert newest(client).data.params["seed"] == "1"
+
+
+def test_what_is_not_as_it_was_is_said_before_it_starts(client, trained: str, monkeypatch) -> None:
+    found = repeating.original(trained, {})
+    assert not [line for line in repeating.differences(found) if "committed" not in line]
+    made_of = {**found.made_of, "versions": {**found.made_of["versions"], "keras": "3.0"}, "code": "other"}
+    other = repeating.Original(found.run, found.settings, made_of)
+    lines = "\n".join(repeating.differences(other))
+    assert "the version of keras: 3.0 then, 3." in lines and "the code of this command is not the same" in lines
+    lost = repeating.Original(found.run, found.settings, {})
+    assert "was not noted" in repeating.differences(lost)[0]
+
+
+def test_what_cannot_be_done_again_is_refused(client, trained: str) -> None:
+    with pytest.raises(SettingError, match="`epoch` is not a setting of `train`.*Did you mean `epochs`"):
+        call("again", ["--run", trained, "--epoch", "2"])
+    with pytest.raises(SettingError, match="`run` must be the id of a run in sqlite"):
+        call("again", ["--run", "0" * 32])
+    with pytest.raises(SettingError, match="`run` must be the id of a run, 32 of the digits"):
+        call("again", ["--run", "the newest"])
+    plain = client.create_run("0", run_name="another's", tags={runs.PARENT_TAG: trained})
+    client.set_terminated(plain.info.run_id)
+    with pytest.raises(SettingError, match=f"holds no settings of a command to be done again. Take .*{trained}"):
+        call("again", ["--run", plain.info.run_id])
+
+
+def test_an_evaluation_and_a_rollback_of_models_use_the_models_of_then(client, trained: str, small_dataset) -> None:
+    call("evaluate", ["--dataset", str(small_dataset)])
+    evaluated = newest(client)
+    call("train", ["--dataset", str(small_dataset), "--seed", "5"])  # the newest model is another one now
+    call("again", ["--run", evaluated.info.run_id])
+    run = newest(client)
+    assert run.data.tags["model_id"] == evaluated.data.tags["model_id"]
+    assert run.data.tags["again"].startswith("All ")
+
+
+def test_the_page_of_a_run_holds_the_exact_command(client, trained: str) -> None:
+    note = client.get_run(trained).data.tags["mlflow.note.content"]
+    assert f"`mlflow run . -e again -P run={trained}`" in note
+    assert "\n~~~\nmlflow run . -e train -P dataset=" in note and "-P 'run_name=the first | `name`'\n~~~" in note
+
+
+def test_numbers_are_equal_or_they_are_not() -> None:
+    assert Compared("", "loss", float("nan"), float("nan")).is_equal
+    assert not Compared("", "loss", 1.0, None).is_equal and not Compared("", "loss", None, float("nan")).is_equal
+    assert not Compared("", "loss", 1.0, 1.0 + 2**-52).is_equal
+    rows = [Compared("", "loss", 1.0, 1.0), Compared("", "loss", 1.0, 2.0)]
+    assert again.verdict(rows[:1]) == "All 1 number are equal to the last bit."
+    assert again.verdict(rows) == "1 of 2 numbers are equal to the last bit; the others are not."
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> git.Repo:
+    """A repository that stands in the project's place, with one commit."""
+    repository = git.Repo.init(tmp_path)
+    with repository.config_writer() as configuration:
+        configuration.set_value("user", "name", "test").set_value("user", "email", "test@localhost")
+    (tmp_path / "kept.py").write_text("one = 1\n")
+    (tmp_path / ".gitignore").write_text("*.secret\n")
+    repository.git.add("-A")
+    repository.git.commit("-m", "first")
+    monkeypatch.setattr(commit, "ROOT", tmp_path)
+    return repository
+
+
+def test_what_was_not_committed_makes_the_same_files_again(checkout: git.Repo, tmp_path: Path) -> None:
+    folder = Path(checkout.working_dir)
+    assert commit.tags()["git.uncommitted_changes"] == "false" and commit.patch() == b""
+    (folder / "kept.py").write_text("one = 2\n")
+    (folder / "new é.py").write_text("two = 2\n")
+    (folder / "picture.bin").write_bytes(bytes(range(256)))
+    (folder / "password.secret").write_text("never shown\n")
+    assert commit.tags()["git.uncommitted_changes"] == "true"
+    patch = commit.patch()
+    assert b"never shown" not in patch
+    other = tmp_path / "clone"
+    checkout.clone(str(other))
+    (tmp_path / "the.patch").write_bytes(patch)
+    subprocess.run(["git", "apply", str(tmp_path / "the.patch")], cwd=other, check=True)
+    for name in ("kept.py", "new é.py", "picture.bin"):
+        assert (other / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_patch_is_at_most_a_megabyte_and_names_what_it_leaves_out(checkout: git.Repo) -> None:
+    folder = Path(checkout.working_dir)
+    (folder / "a.txt").write_text("x" * 2**20)
+    (folder / "b.txt").write_text("small\n")
+    patch = commit.patch()
+    assert len(patch) < 2**20 and patch.startswith(b"Left out, since the patch would be larger than 1 MB: 'a.txt'")
+    assert b"+small" in patch
+
+
+def test_without_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "ROOT", tmp_path)
+    assert commit.tags() == {} and commit.patch() == b""
+    git.Repo.init(tmp_path)  # without a first commit
+    assert commit.tags() == {}
