@@ -61,8 +61,10 @@ def test_what_is_not_as_it_was_is_said_before_it_starts(client, trained: str, mo
 
 
 def test_what_cannot_be_done_again_is_refused(client, trained: str) -> None:
-    with pytest.raises(SettingError, match="`epoch` is not a setting of `train`.*Did you mean `epochs`"):
+    with pytest.raises(SettingError, match="`epoch` is not a setting of `again`.*Did you mean `epochs`"):
         call("again", ["--run", trained, "--epoch", "2"])
+    with pytest.raises(SettingError, match="`goal` is not a setting of `train`"):
+        call("again", ["--run", trained, "--goal", "merit"])
     with pytest.raises(SettingError, match="`run` must be the id of a run in sqlite"):
         call("again", ["--run", "0" * 32])
     with pytest.raises(SettingError, match="`run` must be the id of a run, 32 of the digits"):

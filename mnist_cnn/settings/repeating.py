@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar
 
+from mnist_cnn.settings import fields
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.fields import RunId, setting
+from mnist_cnn.settings.judging import AblationSettings, JudgesSettings
+from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
+from mnist_cnn.settings.reproducing import ReproduceSettings
+from mnist_cnn.settings.searching import ExperimentsSettings, OptimizeSettings
 from mnist_cnn.settings.settings import Settings
+from mnist_cnn.settings.sweeps import CompareSettings, SweepSettings, SweepTrainingSettings
+from mnist_cnn.settings.training import EvaluateSettings, TrainSettings
 
 
 class AgainSettings(Settings, command="again"):
@@ -15,17 +23,37 @@ class AgainSettings(Settings, command="again"):
     Any setting of the run's command that is given besides overrules its own.
     """
 
+    REPEATED: ClassVar[tuple[type[Settings], ...]] = (
+        TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AblationSettings,
+        SweepSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings, ReproduceSettings,
+    )  # fmt: skip
+    """Of each command whose runs can be done again."""
+
     run: RunId = setting(..., "Id of the run.")
     changes: dict[str, str] = setting({}, "Settings that overrule the run's own, as words.")
 
     @classmethod
     def names(cls) -> list[str]:
-        return ["run"]
+        return ["run", *dict.fromkeys(name for repeated in cls.REPEATED for name in repeated.names())]
 
     @classmethod
-    def from_words(cls, words: Mapping[str, str]) -> Self:
-        own = {name: word for name, word in words.items() if name in cls.names()}
-        return cls(**own, changes={name: word for name, word in words.items() if name not in own})
+    def _completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether a change is one of the run's command, and what is allowed, is said once the run is known."""
+        changes = dict(values.get("changes", {}))
+        for name, value in values.items():
+            if name in cls.model_fields:
+                continue
+            changes[name] = word = str(value) if isinstance(value, fields.Word) else fields.show(fields.plain(value))
+            if not word.isprintable() or len(word) > fields.LONGEST_TEXT:
+                raise SettingError(f"`{name}` must be printable and not too long; got {fields.shown(word)}.")
+        return {**{name: value for name, value in values.items() if name in cls.model_fields}, "changes": changes}
+
+    @classmethod
+    def _names_in(cls, values: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(values) - {"changes"} | frozenset(values.get("changes", ()))
 
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"run": self.run, **self.changes}
+
+    def _named_words(self) -> dict[str, str]:
+        return self.as_words()
