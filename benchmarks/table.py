@@ -374,11 +374,27 @@ def sweeps() -> str:
     return "\n".join(lines)
 
 
+def faults() -> str:
+    kept = load("faults")
+    rows = kept["faults"]
+    tried = sum(row["tried"] for row in rows.values())
+    columns = {name: name for name in ("tried", "survived", "lost", "doubled")} | {"left_running": "left RUNNING"}
+    lines = [
+        f"{tried} faults, measured on {machine(kept)}, by `python -m benchmarks.faults` (seed {kept['seed']}).",
+        "",
+        f"| fault | {' | '.join(columns.values())} |",
+        "|---" * (1 + len(columns)) + "|",
+        *(f"| {fault} | {' | '.join(str(row[column]) for column in columns)} |" for fault, row in rows.items()),
+    ]
+    return "\n".join(lines)
+
+
 BLOCKS = (
     Block("headline", "README.md", headline),
     Block("results", "docs/results.md", results),
     Block("ablation", "docs/readable_digits.md", ablation),
     Block("sweeps", "docs/sweeps.md", sweeps),
+    Block("faults", "docs/faults.md", faults),
 )
 
 if __name__ == "__main__":
