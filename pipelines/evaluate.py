@@ -39,6 +39,7 @@ def run(settings: EvaluateSettings) -> EvaluateResult:
         scores = evaluation.evaluate(network, test, settings.batch_size)
         run.log_metrics(scores.metrics("test"), model=model, data=test)
         run.log_table(scores.classes(), "classes.json")
+        run.log_arrays(scores.choices(), "test_choices.npz")
         robust = None
         if settings.epsilon > 0:
             robust = attacks.robust_accuracy(network, test, settings.epsilon)

@@ -148,6 +148,7 @@ def _evaluate(
     run.log_data(test, "testing")
     run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
     run.log_table(scores.classes(), "classes.json")
+    run.log_arrays(scores.choices(), "test_choices.npz")
     robust = None
     if settings.robustness != "none":
         print(f"Attacking {attacks.ATTACKED} validation and as many test images within {settings.epsilon:g}.")

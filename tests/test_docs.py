@@ -84,7 +84,10 @@ def test_every_command_of_a_page_has_settings_that_exist(page: Path, tmp_path: P
     (example,) = re.findall(r"```toml\n(.*?)```", (PROJECT / "docs" / "sweeps.md").read_text(), re.DOTALL)
     (tmp_path / "sweep.toml").write_text(example)
     for name, rest in re.findall(r"mlflow run \.(?: -e ([a-z_]+))?((?: -P [^\s`]+)*)", page.read_text()):
-        words = dict(word.split("=", 1) for word in shlex.split(rest.replace("=RUN_ID", f"={'0' * 32}"))[1::2])
+        words = dict(
+            word.split("=", 1)
+            for word in shlex.split(rest.replace("=RUN_ID", f"={'0' * 32}").replace(",RUN_ID", f",{'1' * 32}"))[1::2]
+        )
         if "file" in words:
             words["file"] = str(tmp_path / "sweep.toml")
         settings = ENTRY_POINTS[name or "reproduce"]

@@ -70,13 +70,13 @@ def table(compared: Sequence[Compared]) -> str:
 
 def difference_lines(differences: Sequence[Difference]) -> list[str]:
     """Which sweeps' bests differ by more than noise, line by line, for the terminal."""
-    return [f"{part['text']}: {part['verdict']}" for part in _verdicts(differences)] or [NO_DIFFERENCES]
+    return [f"{part['text']}: {part['verdict']}" for part in verdicts(differences)] or [NO_DIFFERENCES]
 
 
 def description(compared: Sequence[Compared], differences: Sequence[Difference]) -> str:
     """The description of a comparison's run, as Markdown."""
     return render(
-        "descriptions/comparison.md", table=table(compared), differences=_verdicts(differences),
+        "descriptions/comparison.md", table=table(compared), differences=verdicts(differences),
         no_differences=NO_DIFFERENCES,
     )  # fmt: skip
 
@@ -98,13 +98,13 @@ def page(
         title="Sweeps side by side",
         subtitle=", ".join(sweep.record.name for sweep in compared),
         sweeps=Table(["best images", *shown], rows),
-        differences=_verdicts(differences),
+        differences=verdicts(differences),
         no_differences=NO_DIFFERENCES,
         charts=charts,
     )
 
 
-def _verdicts(differences: Sequence[Difference]) -> list[dict[str, str]]:
+def verdicts(differences: Sequence[Difference]) -> list[dict[str, str]]:
     return [
         {
             "text": f"{difference.first} against {difference.second}: {100 * difference.difference:+.1f} points "

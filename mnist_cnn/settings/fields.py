@@ -71,8 +71,8 @@ _READ_MODEL = re.compile("|".join(("[0-9a-f]{32}", "(runs|models):/.+", *REGIMES
 MODEL_FORMS = "the id of a run, runs:/RUN_ID/model, models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID"
 Model = Annotated[str, Grammar(_READ_MODEL, MODEL_FORMS)]
 
-_READ_RUN = re.compile(r"[0-9a-f]{32}").fullmatch
-RunId = Annotated[str, Grammar(_READ_RUN, "the id of a run, 32 of the digits 0 to 9 and a to f")]
+READ_RUN = re.compile(r"[0-9a-f]{32}").fullmatch
+RunId = Annotated[str, Grammar(READ_RUN, "the id of a run, 32 of the digits 0 to 9 and a to f")]
 
 MODEL = setting(
     "",

@@ -1,13 +1,13 @@
-"""What can be asked of a run that is done once more."""
+"""What can be asked of runs that are there: one to be done again, several to be told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from mnist_cnn.settings import fields
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.settings.fields import RunId, setting
+from mnist_cnn.settings.fields import RUN_NAME, Grammar, RunId, RunName, setting
 from mnist_cnn.settings.judging import AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
@@ -15,6 +15,31 @@ from mnist_cnn.settings.searching import ExperimentsSettings, OptimizeSettings
 from mnist_cnn.settings.settings import Settings
 from mnist_cnn.settings.sweeps import CompareSettings, SweepSettings, SweepTrainingSettings
 from mnist_cnn.settings.training import EvaluateSettings, TrainSettings
+
+MOST_RUNS = 8
+"""On one page."""
+
+
+def _read_runs(word: str) -> list[str]:
+    ids = [part.strip() for part in word.split(",")]
+    if not all(fields.READ_RUN(one) for one in ids):
+        raise ValueError("an id has 32 of the digits 0 to 9 and a to f")
+    if not 2 <= len({*ids}) == len(ids) <= MOST_RUNS:
+        raise ValueError(f"it names {len({*ids})} runs" if len({*ids}) == len(ids) else "it names a run twice")
+    return ids
+
+
+class DiffSettings(Settings, command="diff"):
+    """Tell runs apart: one page with what differs in settings, code, data and versions, with numbers and pictures."""
+
+    runs: Annotated[str, Grammar(_read_runs, f"the ids of 2 to {MOST_RUNS} runs, separated by commas")] = setting(
+        ..., "Ids of the runs. The first is what the others are compared with."
+    )
+    run_name: RunName = RUN_NAME
+
+    @property
+    def ids(self) -> list[str]:
+        return _read_runs(self.runs)
 
 
 class AgainSettings(Settings, command="again"):

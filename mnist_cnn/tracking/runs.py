@@ -99,6 +99,11 @@ class TrackedRun:
     def name(self) -> str:
         return str(self._client.get_run(self.run_id).info.run_name)
 
+    def place(self, path: str) -> str:
+        """Where a person opens an artifact: a file's address, or its name where a server keeps it."""
+        local = self.artifact_uri.removeprefix("file://")
+        return f"file://{local}/{path}" if local.startswith("/") else f"{path} among the artifacts of the run"
+
     def rename(self, name: str) -> None:
         self._client.update_run(self.run_id, name=name)
 

@@ -51,6 +51,10 @@ class EvaluationResult:
         names = ("accuracy", "accuracy_low", "accuracy_high", "loss", "calibration_error")
         return {f"{prefix}_{name}": getattr(self, name) for name in names}
 
+    def choices(self) -> dict[str, NDArray[np.uint8]]:
+        """First choice and label of each image, (n,): what a paired comparison with another network needs."""
+        return {"choices": self.probabilities.argmax(axis=1).astype(np.uint8), "labels": self.labels.astype(np.uint8)}
+
     def classes(self) -> dict[str, list[Any]]:
         """A line for each class, as columns; None for a precision or recall that does not exist."""
         precision, recall = (

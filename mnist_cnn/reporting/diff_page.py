@@ -1,0 +1,166 @@
+"""Runs told apart on one page: only what differs, the numbers with their intervals, curves and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mnist_cnn.data.intervals import Difference
+from mnist_cnn.reporting import formats
+from mnist_cnn.reporting.comparison_page import verdicts
+from mnist_cnn.reporting.figure_style import as_svg, styled
+from mnist_cnn.reporting.pages import Cell, Row, Table, number_or_text
+from mnist_cnn.reporting.pages import cell as as_cell
+from mnist_cnn.reporting.rendering import render
+from mnist_cnn.reporting.tables import as_markdown
+
+LETTERS = "ABCDEFGH"
+"""Runs are called by these, since names may be long, and alike."""
+
+MOST_CURVES, MOST_PICTURES = 12, 6
+GROUPS = ("settings", "code", "data", "versions and hardware")
+
+Curves = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class RunShown:
+    """What is known of a run. made_of: for each of `GROUPS` its words by name. metrics: last values.
+
+    curves: step -> value of each metric that has several. pictures: PNGs by name.
+    """
+
+    run_id: str
+    name: str
+    kind: str
+    state: str
+    seconds: float
+    made_of: Mapping[str, Mapping[str, str]]
+    metrics: Mapping[str, float]
+    curves: Curves
+    pictures: Mapping[str, bytes]
+
+
+def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
+    """One HTML page without any other file. differences: of shares, each with the metric's name."""
+    letters = LETTERS[: len(runs)]
+    groups = {group: rows for group in GROUPS if (rows := differing(runs, group))}
+    return render(
+        "diff.html",
+        title="Runs told apart",
+        subtitle=", ".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True)),
+        runs=_overview(runs),
+        groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
+        same=[group for group in GROUPS if group not in groups],
+        metrics=Table(["metric", *letters], metrics(runs)),
+        differences=_told(differences),
+        curves=[Markup(as_svg(figure)) for figure in _curves(runs)],
+        pictures=_pictures(runs),
+    )
+
+
+def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
+    """The description of the run that holds the page, as Markdown."""
+    return render(
+        "descriptions/diff.md", runs=_named(runs), table=_differing_table(runs), differences=_told(differences)
+    )
+
+
+def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
+    """What stands on the terminal: what differs, and by how much."""
+    names = [f"{letter}  {run.name} ({run.run_id}), {run.kind}, {run.state}" for letter, run in _named(runs)]
+    told = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _told(differences)]
+    return "\n".join(
+        [*names, "", _differing_table(runs) or "Settings, code, data and versions are the same.", "", *told]
+    )
+
+
+def _named(runs: Sequence[RunShown]) -> list[tuple[str, RunShown]]:
+    return list(zip(LETTERS, runs, strict=False))
+
+
+def _differing_table(runs: Sequence[RunShown]) -> Markup:
+    rows = [
+        [group, *(cell.text for cell in map(as_cell, row.cells))] for group in GROUPS for row in differing(runs, group)
+    ]
+    return as_markdown(["what", "name", *LETTERS[: len(runs)]], rows) if rows else Markup("")
+
+
+def _told(differences: Sequence[tuple[str, Difference]]) -> list[dict[str, str]]:
+    return [{"metric": metric, **verdicts([difference])[0]} for metric, difference in differences]
+
+
+def differing(runs: Sequence[RunShown], group: str) -> list[Row]:
+    """A row for each setting, or the like, that is not the same in all runs."""
+    of_runs = [run.made_of.get(group, {}) for run in runs]
+    names = dict.fromkeys(name for words in of_runs for name in words)
+    rows = {name: [words.get(name, "") for words in of_runs] for name in names}
+    return [
+        Row([Cell(name), *(number_or_text(word) if word else Cell("–") for word in words)])
+        for name, words in rows.items() if len({*words}) > 1
+    ]  # fmt: skip
+
+
+def metrics(runs: Sequence[RunShown]) -> list[Row]:
+    """A row for each number, with its interval where the runs hold one; strong where the runs differ."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    ends = {f"{name}{end}" for name in names for end in ("_low", "_high") if f"{name}_low" in names}
+    rows = []
+    for name in sorted(names.keys() - ends):
+        values = [run.metrics.get(name) for run in runs]
+        kind = "strong" if len({repr(value) for value in values}) > 1 else ""
+        rows.append(Row([Cell(name), *(_number(run.metrics, name) for run in runs)], kind))
+    return rows
+
+
+def _number(known: Mapping[str, float], name: str) -> Any:
+    value, low, high = (known.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None:
+        return Cell("–", kind="") if value is None else value
+    return Cell(formats.interval(value, low, high, " %"), value, "")
+
+
+def _overview(runs: Sequence[RunShown]) -> Table:
+    rows = [
+        Row([letter, run.name, run.kind, run.state, Cell(formats.clock(run.seconds), run.seconds, ""), run.run_id])
+        for letter, run in zip(LETTERS, runs, strict=False)
+    ]
+    return Table(["run", "name", "kind", "state", "time", "id"], rows)
+
+
+def _curves(runs: Sequence[RunShown]) -> list[Figure]:
+    """A figure for each metric with a curve: those that most runs have first."""
+    names = sorted({name for run in runs for name in run.curves})
+    names.sort(key=lambda name: -sum(name in run.curves for run in runs))
+    return [_curve(runs, name) for name in names[:MOST_CURVES]]
+
+
+@styled
+def _curve(runs: Sequence[RunShown], name: str) -> Figure:
+    figure = Figure((4.6, 2.9))
+    axes = figure.subplots()
+    for number, (letter, run) in enumerate(zip(LETTERS, runs, strict=False)):
+        points = sorted(run.curves.get(name, {}).items())
+        if points:
+            steps, values = np.array(points).T
+            axes.plot(steps, values, marker="o" if len(points) < 13 else "", color=f"C{number}", label=letter)
+    axes.set(title=name, xlabel="step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def _pictures(runs: Sequence[RunShown]) -> dict[str, list[tuple[str, bytes]]]:
+    """Pictures of the same name, side by side: those that several runs have."""
+    names = dict.fromkeys(name for run in runs for name in run.pictures)
+    shared = [name for name in names if sum(name in run.pictures for run in runs) > 1]
+    return {
+        name: [(letter, run.pictures[name]) for letter, run in zip(LETTERS, runs, strict=False) if name in run.pictures]
+        for name in shared[:MOST_PICTURES]
+    }

@@ -1,0 +1,122 @@
+"""All that the store holds of a run, as plain values: what it was made of, its numbers, curves and pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import mlflow
+import numpy as np
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from mnist_cnn.tracking import reading, store
+from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
+from mnist_cnn.tracking.store import TrackingError
+
+CHOICES_FILE = "test_choices.npz"
+SEARCHES_FILE = "searches.json"
+SAME_SEARCH = ("target", "start", "start_class", "start_image", "seed")
+"""Columns of the table of searches that say from where and to what."""
+
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Which images a run got right, (n,); runs with the same `images` are about the same ones."""
+
+    hits: NDArray[np.bool_]
+    images: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """made_of: groups of words by name. curves: step -> value of metrics with several points. hits: by metric."""
+
+    run: Run
+    kind: str
+    made_of: Mapping[str, Mapping[str, str]]
+    curves: Mapping[str, Mapping[int, float]]
+    pictures: Mapping[str, bytes]
+    hits: Mapping[str, Hits]
+
+    @property
+    def seconds(self) -> float:
+        info = self.run.info
+        return ((info.end_time or info.start_time) - info.start_time) / 1000
+
+    @property
+    def state(self) -> str:
+        info = self.run.info
+        return str(info.status) if info.lifecycle_stage == "active" else "deleted"
+
+
+def records_of(run_id: str) -> Records:
+    """Raises `TrackingError` where there is no such run."""
+    try:
+        run = reading.get_run(run_id)
+    except MlflowException as error:
+        reason = store.first_line(error)
+        raise TrackingError(f"{store.shown_uri()} holds no run {run_id!r}. ({reason})") from error
+    curves = reading.history(run_id, sorted(run.data.metrics))
+    return Records(
+        run=run,
+        kind=run.data.tags.get(KIND_TAG, "unknown"),
+        made_of=_made_of(run),
+        curves={name: points for name, points in curves.items() if len(points) > 1},
+        pictures=_pictures(run_id),
+        hits=_hits(run),
+    )
+
+
+def _made_of(run: Run) -> dict[str, dict[str, str]]:
+    tags, stored = run.data.tags, reading.read_json(run.info.run_id, SETTINGS_FILE)
+    code = {
+        "commit": tags.get("mlflow.source.git.commit", ""),
+        "uncommitted changes": tags.get("git.uncommitted_changes", ""),
+        "files of the command": str(stored.get("made_of", {}).get("code", ""))[:16],
+    }
+    around = {
+        name.replace(".", ", "): text for name, text in tags.items() if name.startswith(("version.", "hardware."))
+    }
+    settings = {name: word for name, word in run.data.params.items() if name != "run_name"}
+    return {"settings": settings, "code": code, "data": _data(run), "versions and hardware": around}
+
+
+def _data(run: Run) -> dict[str, str]:
+    """Name and digest of each data set, by what it was used for."""
+    return {
+        tag.value: f"{entry.dataset.name} {entry.dataset.digest}"
+        for entry in run.inputs.dataset_inputs
+        for tag in entry.tags
+        if tag.key == "mlflow.data.context"
+    }
+
+
+def _pictures(run_id: str) -> dict[str, bytes]:
+    files = mlflow.MlflowClient().list_artifacts(run_id, FIGURES)
+    found = {PurePosixPath(file.path).stem: reading.read_bytes(run_id, file.path)
+             for file in files if file.path.endswith(".png")}  # fmt: skip
+    return {name: picture for name, picture in found.items() if picture}
+
+
+def _hits(run: Run) -> dict[str, Hits]:
+    """Of the metrics that are the share of these images."""
+    run_id, found = run.info.run_id, {}
+    files = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
+    if CHOICES_FILE in files and (arrays := reading.read_arrays(run_id, CHOICES_FILE)):
+        found["test_accuracy"] = Hits(arrays["choices"] == arrays["labels"], _data(run).get("testing", ""))
+    if SEARCHES_FILE in files:
+        table = reading.read_json(run_id, SEARCHES_FILE)
+        columns = dict(zip(table.get("columns", []), zip(*table.get("data", []), strict=True), strict=False))
+        if {"recognised", *SAME_SEARCH} <= columns.keys():
+            images = json.dumps([columns[name] for name in SAME_SEARCH])
+            hits = np.array(columns["recognised"], bool)
+            found["recognised_rate"] = Hits(hits, hashlib.sha256(images.encode()).hexdigest())
+    return {name: hits for name, hits in found.items()
+            if abs(hits.hits.mean() - run.data.metrics.get(name, np.nan)) < 1e-9}  # fmt: skip

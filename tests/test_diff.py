@@ -1,0 +1,91 @@
+"""`diff`: runs told apart on one page, with intervals, curves and pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from mnist_cnn.data import intervals
+from mnist_cnn.settings import DiffSettings
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.tracking import reading, records, runs
+from pipelines import diff
+from pipelines.__main__ import call
+
+NAME = "<b>four</b> $x$ | `y`"
+
+
+@pytest.fixture(scope="module")
+def pair(store: Path, small_dataset: Path) -> list[str]:
+    """Two trainings of another seed and learning rate, on the same images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(store)
+        mlflow.set_tracking_uri(None)
+        call("train", ["--dataset", str(small_dataset), "--run_name", NAME])
+        call("train", ["--dataset", str(small_dataset), "--learning_rate", "0.01", "--epochs", "2"])
+        return [run.info.run_id for run in mlflow.MlflowClient().search_runs(["0"], max_results=2)][::-1]
+
+
+def test_the_page_shows_what_differs_and_nothing_else(client, pair: list[str], capsys) -> None:
+    call("diff", ["--runs", ",".join(pair)])
+    run, said = client.search_runs(["0"], max_results=1)[0], capsys.readouterr().out
+    assert "| settings | epochs | 1 | 2 |" in said and "| settings | learning_rate | 0.02 | 0.01 |" in said
+    assert said.count("| settings |") == 2 and "| data |" not in said
+    page = (reading.read_bytes(run.info.run_id, "diff.html") or b"").decode()
+    assert re.search(r"Page     file://.*/diff\.html\n", said)
+    assert "<b>four</b>" not in page and "&lt;b&gt;four&lt;/b&gt; $x$ | `y`" in page
+    assert "The same in all: code, data, versions and hardware." in page
+    assert page.count("<svg") >= 6 and page.count("data:image/png;base64,") == 2 * 5
+    assert set(re.findall(r'(?:src|href)="(data:|#)?', page)) == {"data:", "#"}
+    assert run.data.tags["kind"] == "diff" and "&lt;b&gt;" in run.data.tags["mlflow.note.content"]
+
+
+def test_shares_of_the_same_images_are_compared_in_pairs(client, pair: list[str]) -> None:
+    found = [records.records_of(run_id) for run_id in pair]
+    a, b = (each.hits["test_accuracy"] for each in found)
+    assert a.images == b.images and len(a.hits) == 300
+    result = diff.run(DiffSettings(runs=",".join(pair)))
+    (own,) = [difference for metric, difference in result.differences if metric == "test_accuracy, same images"]
+    assert own == intervals.paired_difference("A", "B", a.hits, b.hits)
+    assert own.difference == pytest.approx(a.hits.mean() - b.hits.mean())
+
+
+def test_shares_of_other_images_are_compared_as_independent_ones(client, pair: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    with np.load(Path(reading.read_json(pair[0], "settings.json")["settings"]["dataset"])) as arrays:
+        np.savez(other, **{**dict(arrays), "x_test": arrays["x_test"][:, ::-1]})
+    call("evaluate", ["--model", pair[0], "--dataset", str(other)])
+    evaluated = client.search_runs(["0"], max_results=1)[0]
+    result = diff.run(DiffSettings(runs=f"{pair[0]},{evaluated.info.run_id}"))
+    assert [metric for metric, _ in result.differences] == ["test_accuracy"]
+    assert result.differences[0][1].is_more_than_noise
+
+
+def test_any_run_can_be_shown(client, pair: list[str]) -> None:
+    bare = client.create_run("0", run_name="another's").info.run_id
+    deleted = client.create_run("0", run_name="deleted").info.run_id
+    client.set_terminated(bare)
+    client.delete_run(deleted)
+    result = diff.run(DiffSettings(runs=f"{bare},{pair[0]},{deleted}"))
+    assert [run.kind for run in result.runs] == ["unknown", "train", "unknown"]
+    assert result.runs[2].state == "deleted" and not result.differences
+    client.delete_run(bare)
+
+
+def test_what_cannot_be_told_apart_is_refused(client, pair: list[str]) -> None:
+    for word, why in (
+        (pair[0], "it names 1 runs"), (f"{pair[0]},{pair[0]}", "it names a run twice"), ("a,b", "an id has 32"),
+        (",".join(f"{number:032x}" for number in range(9)), "it names 9 runs"),
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=f"(?i)`runs` must be the ids of 2 to 8 runs.*{why}"):
+            call("diff", ["--runs", word])
+    with pytest.raises(SettingError, match="holds no run '0000"):
+        call("diff", ["--runs", f"{pair[0]},{'0' * 32}"])
+    with runs.tracked_run("train", name="has lost its files") as run:
+        run.log_bytes(b"no array", records.CHOICES_FILE)
+        run.log_metrics({"test_accuracy": 1.0})
+    assert records.records_of(run.run_id).hits == {}
