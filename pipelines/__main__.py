@@ -1,13 +1,17 @@
-"""python -m pipelines COMMAND [--setting value ...]: parse the settings, then import the command and call it.
+"""python -m pipelines COMMAND [--json] [--setting value ...]: parse the settings, import the command and call it.
+
+--json prints the result as one JSON document on standard output; all else goes to standard error.
 
 Exit status: 0 done, 1 failed, 2 refused, 129, 130 or 143 interrupted. A user's mistake is one line and no traceback.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import gc
 import importlib
+import json
 import os
 import signal
 import sys
@@ -66,6 +70,7 @@ def main(argv: Sequence[str]) -> None:
 
 def call(command: str, words: Sequence[str]) -> None:
     """Parse a command line, refuse what cannot work, and call the command. Raises `SettingError`."""
+    as_json, words = _wants_json(words)
     name = OTHER_NAMES.get(command, command)
     if name not in ENTRY_POINTS:
         close = difflib.get_close_matches(name, ENTRY_POINTS, n=1)
@@ -80,15 +85,39 @@ def call(command: str, words: Sequence[str]) -> None:
     pipeline = importlib.import_module(f"pipelines.{name}")
     gc.freeze()
     gc.enable()
-    pipeline.main(settings)
+    if not as_json:
+        pipeline.main(settings)
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        run_id = pipeline.run(settings).run_id
+        document = importlib.import_module("mnist_cnn.tracking.records").document(run_id)
+    print(json.dumps(document, allow_nan=False))
+
+
+def _wants_json(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the result is asked for as JSON (`--json`, `--json=true`, `--json true`), and the other words."""
+    rest = list(words)
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name != "--json":
+            continue
+        following = words[number + 1 : number + 2]
+        takes_next = not equals and following and not following[0].startswith("--")
+        value = following[0] if takes_next else value if equals else "true"
+        if value not in ("true", "false"):
+            raise SettingError(f"`json` must be true or false; got {shown(value)}.")
+        del rest[number : number + 1 + bool(takes_next)]
+        return value == "true", rest
+    return False, rest
 
 
 def overview() -> str:
     """What `python -m pipelines` prints: a line for each command."""
     lines = [f"  {name:<16}{(settings.__doc__ or '').splitlines()[0]}" for name, settings in ENTRY_POINTS.items()]
-    return "usage: python -m pipelines COMMAND [--setting value ...]\n       python -m pipelines COMMAND --help\n\n" + (
-        "\n".join(lines)
+    usage = (
+        "usage: python -m pipelines COMMAND [--json] [--setting value ...]\n       python -m pipelines COMMAND --help"
     )
+    return "\n".join([f"{usage}\n", *lines])
 
 
 def _refuse_files(settings: Settings) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -72,6 +74,24 @@ def records_of(run_id: str) -> Records:
         pictures=_pictures(run_id),
         hits=_hits(run),
     )
+
+
+def document(run_id: str) -> dict[str, Any]:
+    """What a program reads of a finished run, for JSON: numbers that are not finite are None."""
+    run = reading.get_run(run_id)
+    metrics = {name: value if math.isfinite(value) else None for name, value in sorted(run.data.metrics.items())}
+    models = [f"models:/{output.model_id}" for output in run.outputs.model_outputs] if run.outputs else []
+    return {
+        "run_id": run_id,
+        "name": run.info.run_name,
+        "kind": run.data.tags.get(KIND_TAG, ""),
+        "status": run.info.status,
+        "settings": reading.read_json(run_id, SETTINGS_FILE).get("settings", {}),
+        "metrics": metrics,
+        "models": models,
+        "artifacts": run.info.artifact_uri,
+        "look": store.how_to_look(store.place(run.info.experiment_id, run_id)),
+    }
 
 
 def _made_of(run: Run) -> dict[str, dict[str, str]]:

@@ -1,0 +1,79 @@
+"""`mnist_cnn.runs`: runs as a DataFrame."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+import mnist_cnn
+from mnist_cnn.settings import SettingError, SweepSettings, TrainSettings
+from mnist_cnn.tracking import runs
+from pipelines.__main__ import _wants_json, call
+
+
+def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
+    started = []
+    for epochs, rate in ((1, 0.02), (3, 0.5)):
+        with runs.tracked_run("train", name=f"<b>{epochs}</b>") as run:
+            run.log_settings(TrainSettings(epochs=epochs, learning_rate=rate, recalibrate=epochs == 1), {})
+            run.log_metrics({"test_accuracy": 0.5}, 1)
+            run.log_metrics({"test_accuracy": 0.25 * epochs}, 2)
+            started.append(run.run_id)
+    with runs.tracked_run("sweep", name="mine") as run:
+        run.log_settings(SweepSettings(), {})
+    frame = mnist_cnn.runs(kind="train").set_index("run_id").loc[started]
+    assert frame["name"].tolist() == ["<b>1</b>", "<b>3</b>"] and frame["status"].unique() == ["FINISHED"]
+    assert frame["params.epochs"].tolist() == [1, 3] and frame["params.epochs"].dtype == int
+    assert frame["params.learning_rate"].tolist() == [0.02, 0.5]
+    assert frame["params.recalibrate"].tolist() == [True, False]
+    assert frame["metrics.test_accuracy"].tolist() == [0.25, 0.75]
+    assert str(frame["started"].dtype).startswith("datetime64") and (frame["seconds"] >= 0).all()
+    (sweep,) = mnist_cnn.runs(kind="sweep").to_dict("records")
+    assert sweep["params.l2_weight"] == "1e-05..0.1:log" and sweep["params.n_trials"] == 30
+    everything = mnist_cnn.runs(experiment="Default")
+    assert {*started} < {*everything["run_id"]} and everything["started"].is_monotonic_decreasing
+
+
+def test_nothing_there_is_an_empty_table(client) -> None:
+    frame = mnist_cnn.runs(kind="rollback")
+    assert len(frame) == 0 and [*frame.columns[:3]] == ["run_id", "name", "kind"]
+
+
+def test_what_does_not_exist_is_refused(client) -> None:
+    with pytest.raises(SettingError, match="`kind` must be a command or `trial`; got \"train' OR 1"):
+        mnist_cnn.runs(kind="train' OR 1")
+    with pytest.raises(SettingError, match="`experiment` must be the name of one; got 'mine'. There are: Default"):
+        mnist_cnn.runs(experiment="mine")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mnist_cnn.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import sys, mnist_cnn; print(*(name for name in ('numpy', 'pandas', 'mlflow') if name in sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=PROJECT, text=True).split() == []
+
+
+def test_a_command_prints_its_result_as_one_json_document(client, small_dataset: Path, capfd) -> None:
+    call("train", ["--json", "--dataset", str(small_dataset), "--run_name", "as JSON"])
+    out, error = capfd.readouterr()
+    document = json.loads(out)
+    run = client.get_run(document["run_id"])
+    assert out.count("\n") == 1 and "Epoch 1/1" in error
+    assert (document["status"], document["name"], document["kind"]) == ("FINISHED", "as JSON", "train")
+    assert document["metrics"] == dict(sorted(run.data.metrics.items())) and document["settings"]["epochs"] == 1
+    assert document["models"] == [f"models:/{run.outputs.model_outputs[0].model_id}"]
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--json", "true"], ["--json=true"], ["--json=false"]])
+def test_json_stands_anywhere_among_the_settings(words: list[str]) -> None:
+    for place in range(2):
+        found = _wants_json(["--seed=1"][:place] + words + ["--seed=1"][place:])
+        assert found == (words != ["--json=false"], ["--seed=1"])
+    with pytest.raises(SettingError, match="`json` must be true or false; got 'maybe'"):
+        _wants_json(["--json=maybe"])
+    assert _wants_json(["--name", "json"]) == (False, ["--name", "json"])
