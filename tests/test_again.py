@@ -146,3 +146,9 @@ def test_without_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pyte
     assert commit.tags() == {} and commit.patch() == b""
     git.Repo.init(tmp_path)  # without a first commit
     assert commit.tags() == {}
+
+
+def test_what_the_machine_did_is_with_a_run_however_short(client, trained: str) -> None:
+    run = client.get_run(trained)
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert 0 < run.data.metrics["system/system_memory_usage_percentage"] <= 100

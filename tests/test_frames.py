@@ -28,7 +28,7 @@ def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
         run.log_settings(SweepSettings(), {})
     frame = mnist_cnn.runs(kind="train").set_index("run_id").loc[started]
     assert frame["name"].tolist() == ["<b>1</b>", "<b>3</b>"] and frame["status"].unique() == ["FINISHED"]
-    assert frame["params.epochs"].tolist() == [1, 3] and frame["params.epochs"].dtype == int
+    assert frame["params.epochs"].tolist() == [1, 3] and str(frame["params.epochs"].dtype) == "Int64"
     assert frame["params.learning_rate"].tolist() == [0.02, 0.5]
     assert frame["params.recalibrate"].tolist() == [True, False]
     assert frame["metrics.test_accuracy"].tolist() == [0.25, 0.75]
@@ -47,8 +47,10 @@ def test_nothing_there_is_an_empty_table(client) -> None:
 def test_what_does_not_exist_is_refused(client) -> None:
     with pytest.raises(SettingError, match="`kind` must be a command or `trial`; got \"train' OR 1"):
         mnist_cnn.runs(kind="train' OR 1")
-    with pytest.raises(SettingError, match="`experiment` must be the name of one; got 'mine'. There are: Default"):
-        mnist_cnn.runs(experiment="mine")
+    with pytest.raises(
+        SettingError, match="`experiment` must be the name of one; got 'no such one'. There are: Default"
+    ):
+        mnist_cnn.runs(experiment="no such one")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         mnist_cnn.nothing  # noqa: B018
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import PROJECT
 
+import mnist_cnn
 from mnist_cnn.settings import ENTRY_POINTS
 from mnist_cnn.settings.fields import show
 from pipelines.__main__ import OTHER_NAMES
@@ -128,3 +129,15 @@ def test_nothing_that_chooses_can_reach_panel_b() -> None:
                     said.add(getattr(node, field))
         for name, places in may_name.items():
             assert name not in said or path.relative_to(PROJECT).with_suffix("").as_posix() in places, (path, name)
+
+
+def test_the_citation_has_the_version_and_the_date_of_the_changelog() -> None:
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\S+) – (\S+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest.groups() == (mnist_cnn.__version__, str(citation["date-released"]))
+    assert citation["version"] == mnist_cnn.__version__
+
+
+def test_the_workflow_calls_the_one_check() -> None:
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text())
+    assert any(step.get("run", "").endswith(".ci/run") for step in workflow["jobs"]["check"]["steps"])

@@ -110,7 +110,8 @@ def test_the_logged_model_is_the_trained_one_linked_to_its_numbers(client, finis
 
 def test_a_run_holds_its_pictures_and_no_checkpoint_once_it_has_finished(client, finished) -> None:
     names = {file.path for file in client.list_artifacts(finished.info.run_id)}
-    assert names - {"uncommitted.patch"} == {"figures", "classes.json", "model_summary.txt", "settings.json"}
+    files = {"figures", "classes.json", "model_summary.txt", "settings.json", "test_choices.npz"}
+    assert names - {"uncommitted.patch"} == files
     pictures = {Path(file.path).stem for file in client.list_artifacts(finished.info.run_id, "figures")}
     assert pictures == {"learning_curves", "confusion_matrix", "per_class_accuracy", "calibration", "most_wrong"}
 

@@ -92,7 +92,9 @@ def swept(store: Path, words: list[str]) -> str:
 def test_a_sweep_is_a_run_with_a_run_for_each_trial(client, swept: str) -> None:
     parent, children, found = agree(client, swept)
     assert (parent.info.status, parent.info.run_name) == ("FINISHED", "eight")
-    assert [child.info.run_name for child in children] == [f"trial {number}" for number in range(8)]
+    for number, child in enumerate(children):
+        value = json.loads(child.data.tags["values"])[0]
+        assert child.info.run_name == f"trial {number}: probability {value:.4g}"
     assert parent.data.params["l2_weight"] == "1e-05..0.1:log" and parent.data.params["n_trials"] == "8"
     keys = [set(child.data.params) for child in children]
     assert all(key == keys[0] for key in keys) and {"l2_weight", "pose", "steps", "start"} <= keys[0]
@@ -418,7 +420,7 @@ def test_a_trial_whose_run_a_person_deleted_is_not_made_again(client, words) -> 
     call("sweep", [*words, "--sweep=picked", "--n_trials=2"])
     client.delete_run(runs_of(client, "picked")[1][0].info.run_id)
     call("sweep", [*words, "--sweep=picked", "--n_trials=3"])
-    assert [run.info.run_name for run in runs_of(client, "picked")[1]] == ["trial 1", "trial 2"]
+    assert [run.data.tags["trial"] for run in runs_of(client, "picked")[1]] == ["1", "2"]
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def differing(runs: Sequence[RunShown], group: str) -> list[Row]:
 
 def metrics(runs: Sequence[RunShown]) -> list[Row]:
     """A row for each number, with its interval where the runs hold one; strong where the runs differ."""
-    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    names = dict.fromkeys(name for run in runs for name in run.metrics if not name.startswith("system/"))
     ends = {f"{name}{end}" for name in names for end in ("_low", "_high") if f"{name}_low" in names}
     rows = []
     for name in sorted(names.keys() - ends):

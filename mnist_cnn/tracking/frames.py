@@ -41,6 +41,8 @@ def runs(kind: str = "", experiment: str = "") -> pd.DataFrame:
     rows = [_row(run) for run in reading.search(f"tags.{KIND_TAG} = '{kind}'" if kind else "", places)]
     others = {name for row in rows for name in row} - {*RUN_COLUMNS}
     frame = pd.DataFrame(rows, columns=[*RUN_COLUMNS, *sorted(others, reverse=True)])
+    typed = [name for name in frame if name.startswith("params.")]
+    frame[typed] = frame[typed].convert_dtypes()  # of whole numbers and truth values, some of which may lack
     frame["started"] = pd.to_datetime(frame["started"], unit="ms", utc=True)
     return frame
 

@@ -21,6 +21,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.runtime import signals
+from mnist_cnn.tracking.machine import Machine
 from mnist_cnn.tracking.store import TrackingError
 
 HEARTBEAT_TAG, HEARTBEAT_OF_TAG = "heartbeat", "heartbeat_of"
@@ -56,10 +57,11 @@ def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[Non
     over = threading.Event()
 
     def beat() -> None:
-        client = mlflow.MlflowClient()
+        client, machine, beats = mlflow.MlflowClient(), Machine(), 0
         while not over.wait(SECONDS_BETWEEN_BEATS):
+            beats += 1
             with suppress(Exception):  # the store is gone for a moment, or for good: the work itself will say so
-                client.set_tag(run_id, HEARTBEAT_TAG, now())
+                client.log_batch(run_id, metrics=machine.metrics(), tags=[RunTag(HEARTBEAT_TAG, now())])
                 for own in open_runs():
                     run = client.get_run(own)
                     if over.is_set():
@@ -69,6 +71,9 @@ def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[Non
                         return
                     if own == run_id and run.info.status == "KILLED":  # a pause of this process was taken for its end
                         client.update_run(own, status="RUNNING")
+        if not beats:
+            with suppress(Exception):
+                client.log_batch(run_id, metrics=machine.metrics())
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -36,7 +36,9 @@ ABOUT_TRIAL = Path(__file__).with_name("about_trial.md")
 
 
 class TrialRun(TrackedRun):
-    """The run of one trial: a `mnist_cnn.sweeps.worker.TrialLog`."""
+    """The run of one trial: a `mnist_cnn.sweeps.worker.TrialLog`. goals: of its sweep."""
+
+    goals: Sequence[str] = ()
 
     def log_files(self, files: Mapping[str, bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Log small files, and one .npz of arrays."""
@@ -47,7 +49,9 @@ class TrialRun(TrackedRun):
             self._client.log_artifacts(self.run_id, folder)
 
     def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
-        """Log how the trial ended, and end the run."""
+        """Log how the trial ended, which its name says from now on, and end the run."""
+        said = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(self.goals, values, strict=False))
+        self.rename(f"{self.name.partition(':')[0]}: {said or state}")
         tags = {STATE_TAG: state, REASON_TAG: reason[:LONGEST_TAG], VALUES_TAG: json.dumps(list(values))}
         self.set_tags(tags)
         self._client.set_terminated(self.run_id, STATUS[state])
@@ -62,6 +66,7 @@ class SweepRuns:
         parent = reading.get_run(run_id)
         self._experiment: str = parent.info.experiment_id
         self._outermost = parent.data.tags.get(HEARTBEAT_OF_TAG, run_id)
+        self._goals = parent.data.tags.get(GOALS_TAG, "").split(",")
 
     def start_trial(self, number: int, settings: Mapping[str, str]) -> TrialRun:
         """A run for a trial. settings: as words, which become the parameters."""
@@ -79,11 +84,16 @@ class SweepRuns:
         run = client.create_run(self._experiment, tags=tags, run_name=f"trial {number}")
         params = [Param(name, word) for name, word in settings.items() if word != ""]
         client.log_batch(run.info.run_id, params=params)
-        return TrialRun(run)
+        return self._trial(run)
 
     def trial_log(self, number: int) -> TrialRun | None:
         run = _trial_run(self._parent, self._experiment, str(number))
-        return TrialRun(run) if run else None
+        return self._trial(run) if run else None
+
+    def _trial(self, run: Run) -> TrialRun:
+        trial = TrialRun(run)
+        trial.goals = self._goals
+        return trial
 
     def states(self) -> dict[int, str]:
         """How each trial ended by what its run says; empty where the run has not ended so.
