@@ -32,7 +32,13 @@ from mnist_cnn.settings import (
     hide_password,
 )
 
-REQUIRED = {"run": "0123abcd" * 4, "runs": f"{'0123abcd' * 4},{'4567abcd' * 4}", "trial": "mine:3", "version": "3"}
+REQUIRED = {
+    "run": "0123abcd" * 4,
+    "runs": f"{'0123abcd' * 4},{'4567abcd' * 4}",
+    "trial": "mine:3",
+    "version": "3",
+    "to": "site",
+}
 
 
 def words_needed(cls: type[Settings]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from mnist_cnn.settings.errors import (
     is_of_a_store,
     one_line,
 )
+from mnist_cnn.settings.exporting import ExportSettings
 from mnist_cnn.settings.fields import REGIMES, PerImage, PerImageInt, show
 from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
@@ -46,7 +47,7 @@ from mnist_cnn.settings.training import NETWORKS, SCHEDULES, EvaluateSettings, R
 _COMMANDS: tuple[type[Settings], ...] = (
     TrainSettings, ResumeSettings, EvaluateSettings, OptimizeSettings, ReplaySettings, ExperimentsSettings,
     JudgesSettings, AblationSettings, SweepSettings, SweepFileSettings, SweepTrainingSettings, CompareSettings,
-    RegisterSettings, RollbackSettings, AgainSettings, DiffSettings, SendSettings, ReproduceSettings,
+    RegisterSettings, RollbackSettings, AgainSettings, DiffSettings, ExportSettings, SendSettings, ReproduceSettings,
 )  # fmt: skip
 
 ENTRY_POINTS = {cls.COMMAND: cls for cls in _COMMANDS}

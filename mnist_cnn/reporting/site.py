@@ -1,0 +1,80 @@
+"""The pages of an exported store: a table of all runs, and a page for each. Data stand in the pages as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from mnist_cnn.reporting.pages import Cell, Row, Table
+from mnist_cnn.reporting.rendering import render
+
+PICTURES = (".png", ".gif", ".jpg", ".jpeg")
+
+
+def index(runs: Sequence[Any], registry: Sequence[Mapping[str, Any]], title: str) -> str:
+    """The page of all runs. runs: with the fields of `mnist_cnn.tracking.exporting.ExportedRun`."""
+    fields = ("run_id", "name", "kind", "status", "experiment", "started", "seconds", "parent", "params", "metrics")
+    rows = [{name: getattr(run, name) for name in fields} for run in runs]
+    versions = [
+        Row([
+            version["model"], Cell(version["version"], float(version["version"]), ""), ", ".join(version["aliases"]),
+            version["run_id"], Cell(version["description"], kind="text long"),
+        ])
+        for version in registry
+    ]  # fmt: skip
+    return render(
+        "site_index.html", title=title, subtitle=f"{len(runs):,} runs", data=as_script(rows),
+        registry=Table(["model", "version", "aliases", "run", "description"], versions) if versions else None,
+    )  # fmt: skip
+
+
+def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Sequence[str]) -> str:
+    """The page of one run. parent: the run above, or None. left_out: files that were not copied."""
+    return render(
+        "site_run.html",
+        title=run.name,
+        subtitle=f"{run.kind or 'run'} · {run.status} · {run.run_id}",
+        run=run,
+        parent=parent,
+        children=children,
+        settings=_table("setting", run.params),
+        metrics=_table("metric", run.metrics),
+        tags=_table("tag", run.tags),
+        curves=as_script(run.curves) if run.curves else None,
+        pictures=[path for path in run.files if path.lower().endswith(PICTURES)],
+        left_out=left_out,
+    )
+
+
+def _table(heading: str, values: Mapping[str, Any]) -> Table | None:
+    return (
+        Table([heading, "value"], [Row([Cell(name), value]) for name, value in sorted(values.items())])
+        if values
+        else None
+    )
+
+
+def as_script(values: Any) -> Markup:
+    """JSON that can stand within a <script>: no text in it ends the element. Numbers that are not finite are null."""
+    text = json.dumps(_finite(values), allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def write(folder: Path, pages: Mapping[str, str]) -> None:
+    for path, page in pages.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(page, encoding="utf-8")

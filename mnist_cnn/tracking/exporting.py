@@ -1,0 +1,128 @@
+"""The whole store as plain values and copied files, for a site that needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.tracking import reading
+from mnist_cnn.tracking.heartbeat import NOTE_TAG
+from mnist_cnn.tracking.machine import PREFIX
+from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
+
+Points = list[list[float]]
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """A run as JSON has it. curves: metric -> [[step, value], ...]. files: path -> bytes. parent: id, or empty."""
+
+    run_id: str
+    name: str
+    kind: str
+    status: str
+    experiment: str
+    started: int
+    seconds: float | None
+    parent: str
+    note: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    models: list[str]
+    artifact_uri: str
+    curves: dict[str, Points] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+
+
+def exported_runs(experiments: str) -> list[ExportedRun]:
+    """All runs of these experiments (of all, where none is named), newest first. Raises `SettingError`."""
+    known = {each.name: each.experiment_id for each in mlflow.search_experiments()}
+    asked = [name.strip() for name in experiments.split(",") if name.strip()] or list(known)
+    for name in asked:
+        if name not in known:
+            raise SettingError(
+                f"`experiments` must be names of experiments; got {name!r}. There are: {', '.join(known)}."
+            )
+    names = {known[name]: name for name in asked}
+    return [_exported(run, names[run.info.experiment_id]) for run in reading.search("", list(names))] if names else []
+
+
+def _exported(run: Run, experiment: str) -> ExportedRun:
+    info, tags = run.info, run.data.tags
+    return ExportedRun(
+        run_id=info.run_id,
+        name=info.run_name or info.run_id,
+        kind=tags.get(KIND_TAG, ""),
+        status=info.status,
+        experiment=experiment,
+        started=info.start_time,
+        seconds=None if info.end_time is None else (info.end_time - info.start_time) / 1000,
+        parent=tags.get(PARENT_TAG, ""),
+        note=tags.get(NOTE_TAG, ""),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags={name: text for name, text in tags.items() if name.startswith(("version.", "hardware.", "git."))
+              or name in ("mlflow.source.git.commit", "reason", "sweep", "trial", "decision", "version", "again")},
+        models=[f"models:/{output.model_id}" for output in run.outputs.model_outputs] if run.outputs else [],
+        artifact_uri=info.artifact_uri,
+    )  # fmt: skip
+
+
+def add_curves(run: ExportedRun) -> None:
+    """The points of each metric that has several, but those of the machine and the ends of intervals."""
+    names = [name for name in run.metrics if not name.startswith(PREFIX) and not name.endswith(("_low", "_high"))]
+    for name, points in reading.history(run.run_id, names).items():
+        if len(points) > 1:
+            run.curves[name] = [[step, value] for step, value in sorted(points.items())]
+
+
+def copy_files(run: ExportedRun, folder: Path, largest: float) -> list[str]:
+    """Copy the files of a run into a folder, and say which were larger than `largest` bytes, or could not be read."""
+    left_out = []
+    repository = get_artifact_repository(run.artifact_uri)
+    for path, size in _files(repository, ""):
+        target = (folder / path).resolve()
+        if size > largest or not target.is_relative_to(folder.resolve()):
+            left_out.append(path)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            repository.download_artifacts(path, str(folder))
+            run.files[path] = size
+        except (MlflowException, OSError):
+            left_out.append(path)
+    return left_out
+
+
+def _files(repository: Any, folder: str) -> Iterator[tuple[str, int]]:
+    with suppress(MlflowException, OSError):
+        for file in sorted(repository.list_artifacts(folder or None), key=lambda file: file.path):
+            if file.is_dir:
+                yield from _files(repository, file.path)
+            else:
+                yield file.path, int(file.file_size or 0)
+
+
+def registry() -> list[dict[str, Any]]:
+    """Each version of each registered model: name, version, aliases, run, description, tags."""
+    client, found = mlflow.MlflowClient(), []
+    for model in client.search_registered_models():
+        aliases: dict[str, list[str]] = {}
+        for alias, number in client.get_registered_model(model.name).aliases.items():
+            aliases.setdefault(str(number), []).append(alias)
+        for version in client.search_model_versions(f"name = '{model.name}'"):
+            found.append({
+                "model": model.name, "version": str(version.version), "aliases": aliases.get(str(version.version), []),
+                "run_id": version.run_id or "", "description": version.description or "", "tags": dict(version.tags),
+            })  # fmt: skip
+    return found
