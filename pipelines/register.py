@@ -18,6 +18,7 @@ from mnist_cnn.tracking import models, networks, registry, runs, store
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
 from mnist_cnn.training import attacks, evaluation
+from mnist_cnn.training.evaluation import EvaluationResult
 from pipelines import judges
 
 if TYPE_CHECKING:
@@ -96,9 +97,14 @@ def run(settings: RegisterSettings) -> RegisterResult:
         run.set_tags({"decision": decision.word})
 
         # Decided: from here on nothing is, and the test images may be opened.
-        measured = _measure(settings, run, candidate)
+        measured, test = _measure(settings, run, candidate)
         if version is not None:
             _describe(version, candidate, decision, measured)
+            card = descriptions.model_card(
+                version, candidate.origin, decision, images, test, measured, settings.command_line()
+            )
+            run.log_text(card, "model_card.md")
+            registry.describe(version, {"model_card": f"runs:/{run.run_id}/model_card.md"}, "")
             run.set_tags({"version": str(version.number)})
         run.describe(descriptions.registration(settings, decision, made, measured))
     return RegisterResult(run.run_id, model, decision, version, is_new, measured)
@@ -137,7 +143,7 @@ def _describe(version: Version, candidate: _Candidate, decision: Decision, measu
     if decision.is_champion:
         registry.describe(version, {name: text for name, text in tags.items() if name != "decision"}, "")
     else:
-        registry.describe(version, tags, descriptions.version(origin, decision, measured))
+        registry.describe(version, tags, descriptions.version_text(origin, decision, measured))
 
 
 def _decide(settings: RegisterSettings, candidate: _Candidate, champion: Version | None) -> Decision:
@@ -176,12 +182,15 @@ def _origin_of_champion(settings: RegisterSettings, champion: Version, images: L
     return origin
 
 
-def _measure(settings: RegisterSettings, run: runs.TrackedRun, candidate: _Candidate) -> dict[str, float]:
+def _measure(
+    settings: RegisterSettings, run: runs.TrackedRun, candidate: _Candidate
+) -> tuple[dict[str, float], EvaluationResult]:
     """What a version holds besides: accuracy on test images, under attack, and whether its images are read."""
     network, origin = candidate.network, candidate.origin
     test = dataset.load_test(settings.dataset)
     run.log_data(test, "testing")
-    measured = evaluation.evaluate(network, test).metrics("test")
+    tested = evaluation.evaluate(network, test)
+    measured = tested.metrics("test")
     known = {}
     if origin.epsilon == RADIUS:
         known = {name: value for name, value in origin.metrics.items() if name.startswith("test_robust_accuracy")}
@@ -200,4 +209,4 @@ def _measure(settings: RegisterSettings, run: runs.TrackedRun, candidate: _Candi
         measured |= found.card.metrics()
     measured = {name: value for name, value in measured.items() if name.startswith(KEPT)}
     run.log_metrics(measured, model=candidate.model)
-    return measured
+    return measured, tested

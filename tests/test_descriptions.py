@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 
+import numpy as np
 import pytest
+import yaml
 
 from mnist_cnn.data.intervals import Difference, Share
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.promotion import Decision, Origin, Version
-from mnist_cnn.reporting import comparison_page, descriptions, reproduction_page, sweep_page, tables
+from mnist_cnn.reporting import comparison_page, descriptions, diff_page, reproduction_page, sweep_page, tables
+from mnist_cnn.reporting.diff_page import RunShown
 from mnist_cnn.settings import ENTRY_POINTS, AblationSettings, AscentSettings, RegisterSettings, TrainSettings
 from mnist_cnn.settings.experiments import EXPERIMENTS
 from mnist_cnn.training.attacks import RobustAccuracy
@@ -32,6 +35,10 @@ def judges() -> list[Trained]:
     return [Trained(panel, judge, 3.25, examples.evaluated()) for panel in ("A", "B")]
 
 
+def run_shown(name: str, **settings: str) -> RunShown:
+    return RunShown("0123", name, "train", "FINISHED", 1.0, {"settings": settings}, {}, {}, {})
+
+
 SEARCHES = examples.searches(EXPERIMENTS[4].kinds + EXPERIMENTS[5].kinds)
 ALL: dict[str, Callable[[], str]] = {
     "training": lambda: descriptions.training(
@@ -46,8 +53,14 @@ ALL: dict[str, Callable[[], str]] = {
         examples.ablation_table(), {"blank": examples.ablation_table().cells["ordinary", "tuned L2", "noise"].card}
     ),
     "registration": lambda: descriptions.registration(RegisterSettings(), DECISION, (VERSION, True), MEASURED),
-    "version": lambda: descriptions.version(ORIGIN, DECISION, MEASURED),
+    "version": lambda: descriptions.version_text(ORIGIN, DECISION, MEASURED),
     "rollback": lambda: rollback.describe(VERSION, None, alias="champion", dry_run=True),
+    "model_card": lambda: descriptions.model_card(
+        VERSION, ORIGIN, DECISION, examples.digits(), examples.evaluated(), MEASURED, "mlflow run . -e register",
+    ),
+    "diff": lambda: diff_page.description(
+        [run_shown("a", epochs="1"), run_shown("b | `c` <d>", epochs="2")], [("test_accuracy", DECISION.difference)]
+    ),
     "reproduction": lambda: reproduction_page.description([], finished=True),
 }  # fmt: skip
 ELSEWHERE = {"sweep": sweep_page.description, "comparison": comparison_page.description}
@@ -68,6 +81,18 @@ def test_a_description_is_plain_markdown_with_commands_that_exist(name: str) -> 
     for table in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
     assert set(re.findall(r"mlflow run \. -e (\w+)", text)) <= set(ENTRY_POINTS)
+
+
+def test_a_model_card_has_a_head_that_yaml_reads_and_the_surest_errors() -> None:
+    text, test = ALL["model_card"](), examples.evaluated()
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["license"] == "mit" and {"name": "test_accuracy", "value": 0.99} in head["metrics"]
+    assert head["tags"] == ["mnist", "image-classification", "readable"]
+    wrong = np.flatnonzero(~test.hits)
+    surest = wrong[test.probabilities[wrong].max(axis=1).argmax()]
+    choice = test.probabilities[surest].argmax()
+    assert f"|---|---|---|---|\n| {surest} | {test.labels[surest]} | {choice} | " in text
+    assert "- test accuracy: 99.0 (98.0 to 99.5) %" in text and "-e again -P run=0123\n" in text
 
 
 def test_a_training_is_described_by_its_scores() -> None:
@@ -143,7 +168,7 @@ def test_a_registration_says_what_was_decided_and_what_changed() -> None:
 def test_a_version_says_where_it_comes_from() -> None:
     text = ALL["version"]()
     assert text.startswith("The run `0123` trained this network (smooth, readable) at commit `cafecafecafe`.")
-    assert descriptions.version(Origin(), DECISION, {}).startswith("An unknown run trained this network.")
+    assert descriptions.version_text(Origin(), DECISION, {}).startswith("An unknown run trained this network.")
     tags = descriptions.version_tags(ORIGIN, "abc", DECISION, MEASURED)
     assert tags == {
         "run_id": "0123", "commit": "cafe" * 10, "data_digest": "abc", "network": "smooth", "regime": "readable",

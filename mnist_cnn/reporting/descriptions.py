@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging.ablation import Table
 from mnist_cnn.judging.judges import Trained
@@ -118,9 +120,37 @@ def registration(
     )  # fmt: skip
 
 
-def version(origin: Origin, decision: Decision, measured: Mapping[str, float]) -> str:
+def version_text(origin: Origin, decision: Decision, measured: Mapping[str, float]) -> str:
     """Of a version of a registered model."""
     return render("descriptions/version.md", origin=origin, decision=decision, measured=_measured(measured))
+
+
+MOST_ERRORS = 10
+
+
+def model_card(
+    version: Version, origin: Origin, decision: Decision, images: LabelledImages, test: EvaluationResult,
+    measured: Mapping[str, float], command: str,
+) -> str:  # fmt: skip
+    """A card for a version, with a YAML head (Mitchell et al., arXiv:1810.03993; the head is Hugging Face's).
+
+    images: all that it was trained on. test: on test images, of which the surest errors are named. command: registers.
+    """
+    shares = {"validation_accuracy": decision.accuracy.rate, **measured}
+    metrics = [{"name": name, "value": round(value, 6)} for name, value in shares.items()]
+    sure = test.probabilities.max(axis=1)
+    wrong = [number for number in (-sure).argsort(kind="stable").tolist() if not test.hits[number]][:MOST_ERRORS]
+    choices = test.probabilities.argmax(axis=1)
+    errors = [
+        {"image": number, "label": int(test.labels[number]), "choice": int(choices[number]),
+         "probability": float(sure[number])}
+        for number in wrong
+    ]  # fmt: skip
+    return render(
+        "descriptions/model_card.md", name=version.name, number=version.number, origin=origin,
+        about=Markup(version_text(origin, decision, {})), data=images.name, digest=images.digest, metrics=metrics,
+        measured=_measured(measured), errors=errors, command=command,
+    )  # fmt: skip
 
 
 def version_tags(origin: Origin, digest: str, decision: Decision, measured: Mapping[str, float]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -34,6 +35,11 @@ def code(value: Any) -> Markup:
     return Markup(f"{fence} {text} {fence}" if "`" in text else f"`{text}`")
 
 
+def as_json(value: Any) -> Markup:
+    """A value as JSON, which is YAML as well."""
+    return Markup(json.dumps(value, ensure_ascii=True))
+
+
 def line(value: Any) -> Markup:
     """A text for a fenced block: on one line, otherwise as it is."""
     return Markup(" ".join(str(value).splitlines()))
@@ -50,6 +56,7 @@ FILTERS = {
     "png_uri": pages.png_uri,
     "code": code,
     "line": line,
+    "json": as_json,
 }
 
 HTML = Environment(
