@@ -38,6 +38,9 @@ from mnist_cnn.settings.fields import cut, shown
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
 """Names that are accepted for a command: an earlier one, and MLproject's for the whole."""
 
+WITH_SEEDS = ("train", "optimize", "replay", "ablation")
+"""Commands that take `--seeds=N`, which makes them N runs below one."""
+
 WITHOUT_TENSORFLOW = ("again", "rollback", "send")
 """Commands that compute nothing, or start it themselves once they know what."""
 
@@ -72,6 +75,8 @@ def call(command: str, words: Sequence[str]) -> None:
     """Parse a command line, refuse what cannot work, and call the command. Raises `SettingError`."""
     as_json, words = _wants_json(words)
     name = OTHER_NAMES.get(command, command)
+    if name in WITH_SEEDS and any(word.partition("=")[0] == "--seeds" for word in words):
+        name, words = "seeds", [f"--of={name}", *words]
     if name not in ENTRY_POINTS:
         close = difflib.get_close_matches(name, ENTRY_POINTS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Known are: {', '.join(ENTRY_POINTS)}."

@@ -15,11 +15,19 @@ from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.promotion import Decision, Origin, Version
 from mnist_cnn.reporting import comparison_page, descriptions, diff_page, reproduction_page, sweep_page, tables
 from mnist_cnn.reporting.diff_page import RunShown
-from mnist_cnn.settings import ENTRY_POINTS, AblationSettings, AscentSettings, RegisterSettings, TrainSettings
+from mnist_cnn.settings import (
+    ENTRY_POINTS,
+    AblationSettings,
+    AscentSettings,
+    RegisterSettings,
+    SeedsSettings,
+    TrainSettings,
+)
 from mnist_cnn.settings.experiments import EXPERIMENTS
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.loop import TrainingResult
 from pipelines import rollback
+from pipelines.seeds import OverSeeds
 from tests import reporting_examples as examples
 from tests.reporting_examples import HOSTILE
 
@@ -57,6 +65,9 @@ ALL: dict[str, Callable[[], str]] = {
     "rollback": lambda: rollback.describe(VERSION, None, alias="champion", dry_run=True),
     "model_card": lambda: descriptions.model_card(
         VERSION, ORIGIN, DECISION, examples.digits(), examples.evaluated(), MEASURED, "mlflow run . -e register",
+    ),
+    "seeds": lambda: descriptions.seeds(
+        SeedsSettings(), (0, 1), {"test_loss": OverSeeds((1.0, 3.0), 2.0, -10.7, 14.7, 1.4)}
     ),
     "diff": lambda: diff_page.description(
         [run_shown("a", epochs="1"), run_shown("b | `c` <d>", epochs="2")], [("test_accuracy", DECISION.difference)]

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, 
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """95 % interval of the mean of (n,) normally distributed values, n at least 2 (Student 1908)."""
+    numbers = np.asarray(values, np.float64)
+    reach = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
+    return float(numbers.mean()) - reach, float(numbers.mean()) + reach
 
 
 def paired_difference(first: str, second: str, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Difference:

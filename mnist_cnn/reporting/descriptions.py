@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -16,7 +17,7 @@ from mnist_cnn.judging.search import Searches
 from mnist_cnn.reporting import tables
 from mnist_cnn.reporting.formats import interval
 from mnist_cnn.reporting.rendering import render
-from mnist_cnn.settings import AscentSettings, RegisterSettings, TrainSettings
+from mnist_cnn.settings import AscentSettings, RegisterSettings, SeedsSettings, TrainSettings
 from mnist_cnn.settings.experiments import Experiment
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult
@@ -123,6 +124,14 @@ def registration(
 def version_text(origin: Origin, decision: Decision, measured: Mapping[str, float]) -> str:
     """Of a version of a registered model."""
     return render("descriptions/version.md", origin=origin, decision=decision, measured=_measured(measured))
+
+
+def seeds(settings: SeedsSettings, seeds: Sequence[int], numbers: Mapping[str, Any]) -> str:
+    """Of a command with several seeds. numbers: each with mean, low and high."""
+    rows = [(name, f"{over.mean:.4g} ({over.low:.4g} to {over.high:.4g})") for name, over in numbers.items()]
+    return render(
+        "descriptions/seeds.md", settings=settings, seeds=seeds, table=tables.as_markdown(["number", "mean"], rows)
+    )
 
 
 MOST_ERRORS = 10

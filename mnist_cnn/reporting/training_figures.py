@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from mnist_cnn.data.intervals import mean_interval
 from mnist_cnn.reporting.figure_style import ACCENT, QUIET, TRAIN, VALIDATION, fixed_figure, styled
 from mnist_cnn.reporting.image_sheet import Cell, Row, draw_sheet
 from mnist_cnn.training.evaluation import EvaluationResult, calibration_bins
@@ -45,6 +47,29 @@ def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = Non
     highest = max(1.2 * max(result.loss for result in history), 0.05)
     loss_axes.set_ylim(0, None if len(history) > 12 or steps is None else highest)
     loss_axes.legend()
+    return figure
+
+
+@styled
+def bands(curves: Sequence[Mapping[str, Mapping[int, float]]], most: int = 6) -> Figure | None:
+    """The mean over runs of each curve that all have, with the 95 % interval of the mean; None where there is none.
+
+    curves: of each run, step -> value by metric.
+    """
+    names = sorted(set.intersection(*(set(each) for each in curves)))[:most]
+    if not names:
+        return None
+    figure = Figure((4.4 * min(3, len(names)), 3.2 * -(-len(names) // 3)))
+    all_axes = list(figure.subplots(-(-len(names) // 3), min(3, len(names)), squeeze=False).flat)
+    for axes, name in zip(all_axes, names, strict=False):
+        steps = sorted(set.intersection(*(set(each[name]) for each in curves)))
+        values = np.array([[each[name][step] for step in steps] for each in curves])
+        low, high = np.array([mean_interval(column) for column in values.T]).T
+        axes.fill_between(steps, low, high, color=TRAIN, alpha=0.2, linewidth=0)
+        axes.plot(steps, values.mean(axis=0), color=TRAIN)
+        axes.set(title=name, xlabel="step")
+    for axes in all_axes[len(names) :]:
+        axes.set_visible(False)
     return figure
 
 

@@ -20,7 +20,7 @@ from mnist_cnn.settings.exporting import ExportSettings
 from mnist_cnn.settings.fields import REGIMES, PerImage, PerImageInt, show
 from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
-from mnist_cnn.settings.repeating import AgainSettings, DiffSettings
+from mnist_cnn.settings.repeating import AgainSettings, DiffSettings, SeedsSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
 from mnist_cnn.settings.searching import (
     OBJECTIVES,
@@ -47,7 +47,8 @@ from mnist_cnn.settings.training import NETWORKS, SCHEDULES, EvaluateSettings, R
 _COMMANDS: tuple[type[Settings], ...] = (
     TrainSettings, ResumeSettings, EvaluateSettings, OptimizeSettings, ReplaySettings, ExperimentsSettings,
     JudgesSettings, AblationSettings, SweepSettings, SweepFileSettings, SweepTrainingSettings, CompareSettings,
-    RegisterSettings, RollbackSettings, AgainSettings, DiffSettings, ExportSettings, SendSettings, ReproduceSettings,
+    RegisterSettings, RollbackSettings, AgainSettings, SeedsSettings, DiffSettings, ExportSettings,
+    SendSettings, ReproduceSettings,
 )  # fmt: skip
 
 ENTRY_POINTS = {cls.COMMAND: cls for cls in _COMMANDS}

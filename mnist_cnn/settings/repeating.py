@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import pydantic
 
 from mnist_cnn.settings import fields
 from mnist_cnn.settings.errors import SettingError
@@ -11,7 +13,7 @@ from mnist_cnn.settings.fields import RUN_NAME, Grammar, RunId, RunName, setting
 from mnist_cnn.settings.judging import AblationSettings, JudgesSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
-from mnist_cnn.settings.searching import ExperimentsSettings, OptimizeSettings
+from mnist_cnn.settings.searching import ExperimentsSettings, OptimizeSettings, ReplaySettings
 from mnist_cnn.settings.settings import Settings
 from mnist_cnn.settings.sweeps import CompareSettings, SweepSettings, SweepTrainingSettings
 from mnist_cnn.settings.training import EvaluateSettings, TrainSettings
@@ -42,28 +44,24 @@ class DiffSettings(Settings, command="diff"):
         return _read_runs(self.runs)
 
 
-class AgainSettings(Settings, command="again"):
-    """Do a run again, with its own settings, and compare each number with that run's.
+class _WithChanges(Settings):
+    """Settings of another command may be given besides, as words; `OTHERS` are those commands."""
 
-    Any setting of the run's command that is given besides overrules its own.
-    """
+    OTHERS: ClassVar[tuple[type[Settings], ...]] = ()
 
-    REPEATED: ClassVar[tuple[type[Settings], ...]] = (
-        TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AblationSettings,
-        SweepSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings, ReproduceSettings,
-    )  # fmt: skip
-    """Of each command whose runs can be done again."""
+    changes: dict[str, str] = setting({}, "Settings of the other command, as words.")
 
-    run: RunId = setting(..., "Id of the run.")
-    changes: dict[str, str] = setting({}, "Settings that overrule the run's own, as words.")
+    @classmethod
+    def _own(cls) -> list[str]:
+        return [name for name in cls.model_fields if name != "changes"]
 
     @classmethod
     def names(cls) -> list[str]:
-        return ["run", *dict.fromkeys(name for repeated in cls.REPEATED for name in repeated.names())]
+        return list(dict.fromkeys([*cls._own(), *(name for other in cls.OTHERS for name in other.names())]))
 
     @classmethod
     def _completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether a change is one of the run's command, and what is allowed, is said once the run is known."""
+        """Whether a change is one of the other command, and what is allowed, is said once that is known."""
         changes = dict(values.get("changes", {}))
         for name, value in values.items():
             if name in cls.model_fields:
@@ -78,7 +76,44 @@ class AgainSettings(Settings, command="again"):
         return frozenset(values) - {"changes"} | frozenset(values.get("changes", ()))
 
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
-        return {"run": self.run, **self.changes}
+        return {**{name: getattr(self, name) for name in type(self)._own()}, **self.changes}
 
     def _named_words(self) -> dict[str, str]:
         return self.as_words()
+
+
+class AgainSettings(_WithChanges, command="again"):
+    """Do a run again, with its own settings, and compare each number with that run's.
+
+    Any setting of the run's command that is given besides overrules its own.
+    """
+
+    OTHERS: ClassVar[tuple[type[Settings], ...]] = (
+        TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AblationSettings,
+        SweepSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings, ReproduceSettings,
+    )  # fmt: skip
+
+    run: RunId = setting(..., "Id of the run.")
+
+
+class SeedsSettings(_WithChanges, command="seeds"):
+    """Run a command with several seeds, each a run below one that holds means and 95 % intervals.
+
+    `train -P seeds=5` is another spelling. Any setting of the command may be given besides; `seed` is the first.
+    """
+
+    OTHERS: ClassVar[tuple[type[Settings], ...]] = (TrainSettings, OptimizeSettings, ReplaySettings, AblationSettings)
+
+    of: Literal["train", "optimize", "replay", "ablation"] = setting("train", "The command.")
+    seeds: int = setting(5, "How many seeds.", ge=2, le=1000)
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        _ = self.first
+        return self
+
+    @property
+    def first(self) -> Settings:
+        """The settings of the command, with the first seed."""
+        own = next(other for other in self.OTHERS if self.of == other.COMMAND)
+        return own.from_words(self.changes)

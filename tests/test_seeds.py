@@ -1,0 +1,69 @@
+"""A command with several seeds: means, intervals, and a child for each seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mnist_cnn.data import intervals
+from mnist_cnn.settings import SeedsSettings, SettingError, TrainSettings
+from mnist_cnn.tracking import reading
+from pipelines import seeds
+from pipelines.__main__ import call
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = [0.98, 0.99, 0.985]
+    expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert intervals.mean_interval(values) == pytest.approx(expected)
+    rng = np.random.default_rng(0)
+    held = [low <= 3 <= high for low, high in (intervals.mean_interval(rng.normal(3, 1, 4)) for _ in range(2000))]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_training_with_seeds_is_a_run_with_a_child_for_each(client, small_dataset: Path, capsys) -> None:
+    call("train", ["--seeds", "3", "--dataset", str(small_dataset), "--seed", "4", "--run_name", "three"])
+    said = capsys.readouterr().out
+    (run,) = client.search_runs(["0"], "tags.kind = 'seeds'", max_results=1)
+    children = sorted(reading.runs_below(run.info.run_id).values(), key=lambda child: child.info.start_time)
+    assert run.info.run_name == "three" and [child.info.run_name for child in children] == [
+        "seed 4",
+        "seed 5",
+        "seed 6",
+    ]
+    assert [child.data.params["seed"] for child in children] == ["4", "5", "6"]
+    values = [child.data.metrics["test_loss"] for child in children]
+    assert len({*values}) == 3 and run.data.metrics["test_loss"] == pytest.approx(np.mean(values))
+    low, high = intervals.mean_interval(values)
+    assert (run.data.metrics["test_loss_low"], run.data.metrics["test_loss_high"]) == pytest.approx((low, high))
+    assert f"  test_loss: {np.mean(values):.4g} ({low:.4g} to {high:.4g})\n" in said
+    table = reading.read_json(run.info.run_id, "seeds.json")
+    assert table["columns"][-3:] == ["seed 4", "seed 5", "seed 6"]
+    assert reading.has_artifacts(run.info.run_id, ["figures/curves.png"])
+    call("again", ["--run", run.info.run_id])
+    assert "equal to the last bit." in (again := capsys.readouterr().out) and "the others are not" not in again
+
+
+def test_what_cannot_be_run_with_seeds_is_refused(client) -> None:
+    for words, why in (
+        (["--seeds", "1"], "`seeds` must be a whole number from 2 to 1,000"),
+        (["--seeds", "3", "--epoch", "1"], "`epoch` is not a setting of `seeds`; got '1'. Did you mean `epochs`"),
+        (["--seeds", "3", "--targets", "all"], "`targets` is not a setting of `train`"),
+        (["--seeds", "3", "--epochs", "0"], "`epochs` must be a whole number from 1"),
+    ):
+        with pytest.raises(SettingError, match=why):
+            call("train", words)
+    with pytest.raises(SettingError, match="`seeds` is not a setting of `evaluate`"):
+        call("evaluate", ["--seeds", "3"])
+    assert SeedsSettings(seeds=2, epochs=3).first == TrainSettings(epochs=3)
+
+
+def test_numbers_that_a_seed_lacks_are_left_out() -> None:
+    own = {"loss": 1.0, "accuracy": 0.5, "accuracy_low": 0.4, "system/cpu": 1.0, "odd": float("nan")}
+    found = seeds.over_seeds([own, {**own, "loss": 3.0, "only here": 1.0}])
+    assert list(found) == ["accuracy", "loss"]
+    assert found["loss"].values == (1.0, 3.0) and found["loss"].mean == 2.0
+    assert found["accuracy"].low == found["accuracy"].high == 0.5
