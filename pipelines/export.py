@@ -69,13 +69,13 @@ def _write(found: list[ExportedRun], folder: Path, largest: float) -> None:
     folder.mkdir(parents=True)
     (folder / MARK).write_text("An export of an MLflow store; the next export into this folder replaces it.\n")
     site.write(folder, {"index.html": site.index(found, exporting.registry(), "Runs")})
-    told = time.monotonic()
+    reported = time.monotonic()
     for number, run in enumerate(found, 1):
         place = folder / "runs" / run.run_id
         exporting.add_curves(run)
         left_out = exporting.copy_files(run, place / "files", largest)
         page = site.run_page(run, children[run.run_id], by_id.get(run.parent), left_out)
         site.write(place, {"index.html": page})
-        if time.monotonic() - told > 2:
-            told = time.monotonic()
+        if time.monotonic() - reported > 2:
+            reported = time.monotonic()
             print(f"{number:,} of {len(found):,} runs", flush=True)

@@ -59,7 +59,7 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
         groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
         same=[group for group in GROUPS if group not in groups],
         metrics=Table(["metric", *letters], metrics(runs)),
-        differences=_told(differences),
+        differences=_verdict_rows(differences),
         curves=[Markup(as_svg(figure)) for figure in _curves(runs)],
         pictures=_pictures(runs),
     )
@@ -68,16 +68,16 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
 def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
     """The description of the run that holds the page, as Markdown."""
     return render(
-        "descriptions/diff.md", runs=_named(runs), table=_differing_table(runs), differences=_told(differences)
+        "descriptions/diff.md", runs=_named(runs), table=_differing_table(runs), differences=_verdict_rows(differences)
     )
 
 
 def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
     """What stands on the terminal: what differs, and by how much."""
     names = [f"{letter}  {run.name} ({run.run_id}), {run.kind}, {run.state}" for letter, run in _named(runs)]
-    told = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _told(differences)]
+    lines = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _verdict_rows(differences)]
     return "\n".join(
-        [*names, "", _differing_table(runs) or "Settings, code, data and versions are the same.", "", *told]
+        [*names, "", _differing_table(runs) or "Settings, code, data and versions are the same.", "", *lines]
     )
 
 
@@ -92,7 +92,7 @@ def _differing_table(runs: Sequence[RunShown]) -> Markup:
     return as_markdown(["what", "name", *LETTERS[: len(runs)]], rows) if rows else Markup("")
 
 
-def _told(differences: Sequence[tuple[str, Difference]]) -> list[dict[str, str]]:
+def _verdict_rows(differences: Sequence[tuple[str, Difference]]) -> list[dict[str, str]]:
     return [{"metric": metric, **verdicts([difference])[0]} for metric, difference in differences]
 
 

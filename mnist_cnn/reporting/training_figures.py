@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,13 +51,18 @@ def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = Non
     return figure
 
 
+DULL = re.compile(r"second|learning_rate|system/|_low$|_high$")
+"""In the names of curves that say nothing of a network."""
+
+
 @styled
 def bands(curves: Sequence[Mapping[str, Mapping[int, float]]], most: int = 6) -> Figure | None:
     """The mean over runs of each curve that all have, with the 95 % interval of the mean; None where there is none.
 
     curves: of each run, step -> value by metric.
     """
-    names = sorted(set.intersection(*(set(each) for each in curves)))[:most]
+    shared = set.intersection(*(set(each) for each in curves))
+    names = sorted(name for name in shared if not DULL.search(name))[:most]
     if not names:
         return None
     figure = Figure((4.4 * min(3, len(names)), 3.2 * -(-len(names) // 3)))
@@ -68,6 +74,7 @@ def bands(curves: Sequence[Mapping[str, Mapping[int, float]]], most: int = 6) ->
         axes.fill_between(steps, low, high, color=TRAIN, alpha=0.2, linewidth=0)
         axes.plot(steps, values.mean(axis=0), color=TRAIN)
         axes.set(title=name, xlabel="step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in all_axes[len(names) :]:
         axes.set_visible(False)
     return figure

@@ -50,8 +50,8 @@ class TrialRun(TrackedRun):
 
     def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
         """Log how the trial ended, which its name says from now on, and end the run."""
-        said = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(self.goals, values, strict=False))
-        self.rename(f"{self.name.partition(':')[0]}: {said or state}")
+        outcome = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(self.goals, values, strict=False))
+        self.rename(f"{self.name.partition(':')[0]}: {outcome or state}")
         tags = {STATE_TAG: state, REASON_TAG: reason[:LONGEST_TAG], VALUES_TAG: json.dumps(list(values))}
         self.set_tags(tags)
         self._client.set_terminated(self.run_id, STATUS[state])
