@@ -67,3 +67,15 @@ def test_numbers_that_a_seed_lacks_are_left_out() -> None:
     assert list(found) == ["accuracy", "loss"]
     assert found["loss"].values == (1.0, 3.0) and found["loss"].mean == 2.0
     assert found["accuracy"].low == found["accuracy"].high == 0.5
+
+
+def test_a_model_of_too_few_seeds_is_not_registered(client, small_dataset: Path) -> None:
+    words = ["--dataset", str(small_dataset), "--attacked", "0", "--num_images", "0", "--min_seeds", "2"]
+    call("train", ["--dataset", str(small_dataset), "--seed", "8"])
+    with pytest.raises(SettingError, match="`min_seeds` must be at most 1, .* -e seeds -P of=train -P seeds=2"):
+        call("register", words)
+    call("seeds", ["--of", "train", "--seeds", "2", "--seed", "9", "--dataset", str(small_dataset)])
+    call("register", words)
+    (run,) = client.search_runs(["0"], "tags.kind = 'register'", max_results=1)
+    assert run.info.status == "FINISHED" and reading.has_artifacts(run.info.run_id, ["model_card.md"])
+    client.delete_registered_model("mnist-cnn")

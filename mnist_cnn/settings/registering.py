@@ -50,6 +50,9 @@ class RegisterSettings(Settings, command="register"):
     num_images: int = setting(
         10, "Searches from noise for each digit, for the version's recognised rate. 0 is none.", ge=0, le=10_000
     )
+    min_seeds: int = setting(
+        0, "Refuse a model whose training was not run with so many seeds (see the command seeds).", ge=0, le=1000
+    )
     dataset: str = DATASET
     dry_run: bool = setting(False, "Evaluate and decide, but change nothing in the registry.")
     run_name: RunName = RUN_NAME

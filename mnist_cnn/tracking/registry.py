@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mnist_cnn.judging.promotion import Origin, Version
 from mnist_cnn.tracking import models, reading
 from mnist_cnn.tracking.models import LoggedModel
-from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
+from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
 
 MODEL_ID_TAG = "model_id"
@@ -85,6 +85,14 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
             client.delete_model_version(name, made.version)
         return first, False
     return _version(made), True
+
+
+def num_seeds(run_id: str) -> int:
+    """With how many seeds the training of a run was run: finished runs below the same run of `seeds`; 1 without one."""
+    parent = reading.get_run(run_id).data.tags.get(PARENT_TAG, "") if run_id else ""
+    if not parent or reading.get_run(parent).data.tags.get(KIND_TAG) != "seeds":
+        return 1
+    return sum(run.info.status == "FINISHED" for run in reading.runs_below(parent).values())
 
 
 def describe(version: Version, tags: Mapping[str, str], description: str) -> None:
