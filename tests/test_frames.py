@@ -33,7 +33,8 @@ def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
     assert frame["params.recalibrate"].tolist() == [True, False]
     assert frame["metrics.test_accuracy"].tolist() == [0.25, 0.75]
     assert str(frame["started"].dtype).startswith("datetime64") and (frame["seconds"] >= 0).all()
-    (sweep,) = mnist_cnn.runs(kind="sweep").to_dict("records")
+    sweep = mnist_cnn.runs(kind="sweep").to_dict("records")[0]
+    assert sweep["run_id"] == run.run_id
     assert sweep["params.l2_weight"] == "1e-05..0.1:log" and sweep["params.n_trials"] == 30
     everything = mnist_cnn.runs(experiment="Default")
     assert {*started} < {*everything["run_id"]} and everything["started"].is_monotonic_decreasing

@@ -29,7 +29,7 @@ class TrainSettings(Settings, command="train"):
         "accurate": {"network": "wide", "epochs": 24, "augmentation": 0.7, "label_smoothing": 0.1},
         "readable": {
             "network": "smooth", "epochs": 7, "learning_rate": 0.002, "label_smoothing": 0.0, "robustness": "l2",
-            "attack_steps": 2, "off_manifold": 0.5,
+            "off_manifold": 0.5,
         },
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
