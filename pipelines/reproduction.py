@@ -29,9 +29,9 @@ EPOCH_METRICS = {
     "accuracy": "train_accuracy",
     "validation_loss": "validation_loss",
     "validation_accuracy": "validation_accuracy",
-    "learning_rate": "learning_rate",
-    "seconds": "seconds_per_epoch",
-    "images_per_second": "images_per_second",
+    "learning_rate": "training_learning_rate",
+    "seconds": "training_seconds_per_epoch",
+    "images_per_second": "training_images_per_second",
 }
 """The metric that each field of an `EpochResult` is."""
 

@@ -24,7 +24,7 @@ from mnist_cnn.training.loop import TrainingResult, TrainingState
 if TYPE_CHECKING:
     import keras  # not before this project's rooms have looked at its backend
 
-STEP_METRICS = ("train_loss_by_step", "train_accuracy_by_step", "learning_rate_by_step")
+STEP_METRICS = ("train_loss_by_step", "train_accuracy_by_step", "training_learning_rate_by_step")
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def test_a_run_holds_every_setting_and_where_it_ran(client, finished, small_data
 
 
 def test_a_run_holds_its_curves_epoch_by_epoch(client, finished) -> None:
-    for key in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",
-                "seconds_per_epoch", "images_per_second"):  # fmt: skip
+    for key in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "training_learning_rate",
+                "training_seconds_per_epoch", "training_images_per_second"):  # fmt: skip
         history = client.get_metric_history(finished.info.run_id, key)
         assert [metric.step for metric in history] == [1, 2], key
         assert all(np.isfinite(metric.value) for metric in history)
