@@ -75,7 +75,8 @@ def test_what_cannot_be_done_again_is_refused(client, trained: str) -> None:
         call("again", ["--run", plain.info.run_id])
 
 
-def test_an_evaluation_and_a_rollback_of_models_use_the_models_of_then(client, trained: str, small_dataset) -> None:
+@pytest.mark.slow
+def test_an_evaluation_uses_the_model_of_then(client, trained: str, small_dataset) -> None:
     call("evaluate", ["--dataset", str(small_dataset)])
     evaluated = newest(client)
     call("train", ["--dataset", str(small_dataset), "--seed", "5"])  # the newest model is another one now

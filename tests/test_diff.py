@@ -54,6 +54,7 @@ def test_shares_of_the_same_images_are_compared_in_pairs(client, pair: list[str]
     assert own.difference == pytest.approx(a.hits.mean() - b.hits.mean())
 
 
+@pytest.mark.slow
 def test_shares_of_other_images_are_compared_as_independent_ones(client, pair: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     with np.load(Path(reading.read_json(pair[0], "settings.json")["settings"]["dataset"])) as arrays:

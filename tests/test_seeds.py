@@ -69,6 +69,7 @@ def test_numbers_that_a_seed_lacks_are_left_out() -> None:
     assert found["accuracy"].low == found["accuracy"].high == 0.5
 
 
+@pytest.mark.slow
 def test_a_model_of_too_few_seeds_is_not_registered(client, small_dataset: Path) -> None:
     words = ["--dataset", str(small_dataset), "--attacked", "0", "--num_images", "0", "--min_seeds", "2"]
     call("train", ["--dataset", str(small_dataset), "--seed", "8"])
