@@ -266,7 +266,7 @@ def _up_to_date(step: Step, settings: Settings) -> StepResult | None:
     found = None if step.always else reading.finished_run(settings.COMMAND, fingerprint(settings), step.files)
     if found is None:
         return None
-    seconds = ((found.info.end_time or found.info.start_time) - found.info.start_time) / 1000
+    seconds = reading.seconds_of(found) or 0.0
     return StepResult(step.name, step.title, "reused", seconds, found.info.run_id, settings.command_line())
 
 

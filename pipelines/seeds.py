@@ -15,6 +15,7 @@ from mnist_cnn.reporting.formats import counted
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import SeedsSettings
 from mnist_cnn.tracking import reading, runs
+from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.records import records_of
 
 
@@ -79,7 +80,7 @@ def over_seeds(metrics: list[Mapping[str, float]]) -> dict[str, OverSeeds]:
     found = {}
     for name in names:
         values = np.array([each[name] for each in metrics])
-        if name.startswith("system/") or name.endswith(("_low", "_high")) or not np.isfinite(values).all():
+        if name.startswith(PREFIX) or name.endswith(("_low", "_high")) or not np.isfinite(values).all():
             continue
         low, high = intervals.mean_interval(values)
         found[name] = OverSeeds(tuple(values.tolist()), float(values.mean()), low, high, float(values.std(ddof=1)))

@@ -286,6 +286,7 @@ def _is_without_its_run(sweep: Study) -> bool:
 
 def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: dataset.Split, device: str) -> None:
     """Log what the sweep is made of, unless it is there, and say to other processes which run is the sweep's."""
+    run.repeated_by(settings)
     if not sweep.run_id:
         sweep_runs.tag_sweep(run, sweep.name, sweep.space.trial.COMMAND, sweep.goals)
         run.log_settings(settings, {"digest": data.validation.digest, "space": sweep.space.words()})

@@ -20,6 +20,7 @@ from mnist_cnn.training import attacks, evaluation, loop
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult
 from mnist_cnn.training.loop import TrainingResult, TrainingState
+from pipelines.evaluate import log_test
 
 if TYPE_CHECKING:
     import keras  # not before this project's rooms have looked at its backend
@@ -146,9 +147,7 @@ def _evaluate(
     test = dataset.load_test(settings.dataset)
     scores = evaluation.evaluate(network, test)
     run.log_data(test, "testing")
-    run.log_metrics(scores.metrics("test"), settings.epochs, model=model, data=test)
-    run.log_table(scores.classes(), "classes.json")
-    run.log_arrays(scores.choices(), "test_choices.npz")
+    log_test(run, scores, model, test, "Test images", settings.epochs)
     robust = None
     if settings.robustness != "none":
         print(f"Attacking {attacks.ATTACKED} validation and as many test images within {settings.epsilon:g}.")
@@ -156,8 +155,6 @@ def _evaluate(
         run.log_metrics(within.metrics("validation"), settings.epochs, model=model, data=data.validation)
         robust = attacks.robust_accuracy(network, test, settings.epsilon)
         run.log_metrics(robust.metrics("test"), settings.epochs, model=model, data=test)
-    for name, figure in training_figures.evaluation(scores, test.images, "Test images").items():
-        run.log_figure(figure, f"figures/{name}.png")
     return scores, robust
 
 

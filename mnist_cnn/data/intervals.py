@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special  # scipy.stats takes most of a second to import, at each command's start
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
     """95 % interval of the mean of (n,) normally distributed values, n at least 2 (Student 1908)."""
     numbers = np.asarray(values, np.float64)
-    reach = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
+    reach = float(special.stdtrit(len(numbers) - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
     return float(numbers.mean()) - reach, float(numbers.mean()) + reach
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,12 @@ NO_PART = frozenset(("run_name", "workers", "storage", "preset", "sweep", "trust
 
 def fingerprint(settings: Settings) -> str:
     """16 hexadecimal digits for a run of the command with these settings, on these data, by this code."""
-    return hashlib.sha256(json.dumps(made_of(settings)).encode()).hexdigest()[:16]
+    return digest(made_of(settings))
+
+
+def digest(made_of: Mapping[str, Any]) -> str:
+    """The fingerprint of what `made_of` gave."""
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
 def made_of(settings: Settings) -> dict[str, Any]:

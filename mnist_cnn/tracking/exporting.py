@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.tracking import reading
+from mnist_cnn.tracking import models, reading
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
 from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
@@ -66,14 +66,14 @@ def _exported(run: Run, experiment: str) -> ExportedRun:
         status=info.status,
         experiment=experiment,
         started=info.start_time,
-        seconds=None if info.end_time is None else (info.end_time - info.start_time) / 1000,
+        seconds=reading.seconds_of(run),
         parent=tags.get(PARENT_TAG, ""),
         note=tags.get(NOTE_TAG, ""),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         tags={name: text for name, text in tags.items() if name.startswith(("version.", "hardware.", "git."))
               or name in ("mlflow.source.git.commit", "reason", "sweep", "trial", "decision", "version", "again")},
-        models=[f"models:/{output.model_id}" for output in run.outputs.model_outputs] if run.outputs else [],
+        models=models.uris_of(run),
         artifact_uri=info.artifact_uri,
     )  # fmt: skip
 

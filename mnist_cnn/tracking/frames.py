@@ -13,7 +13,7 @@ from mlflow.entities import Run, ViewType
 from mnist_cnn.settings import ENTRY_POINTS
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.fields import Word, read
-from mnist_cnn.tracking import reading, store
+from mnist_cnn.tracking import reading, store, sweep_runs
 from mnist_cnn.tracking.runs import KIND_TAG
 
 RUN_COLUMNS = ("run_id", "name", "kind", "status", "started", "seconds")
@@ -49,9 +49,8 @@ def runs(kind: str = "", experiment: str = "") -> pd.DataFrame:
 
 def _row(run: Run) -> dict[str, Any]:
     info, kind = run.info, run.data.tags.get(KIND_TAG, "")
-    seconds = None if info.end_time is None else (info.end_time - info.start_time) / 1000
-    command = kind if kind != "trial" else ("optimize" if "targets" in run.data.params else "train")
-    values = (info.run_id, info.run_name, kind, info.status, info.start_time, seconds)
+    command = sweep_runs.command_of_trial(run) if kind == "trial" else kind
+    values = (info.run_id, info.run_name, kind, info.status, info.start_time, reading.seconds_of(run))
     return {
         **dict(zip(RUN_COLUMNS, values, strict=True)),
         **{f"params.{name}": value for name, value in _typed(command, run.data.params).items()},

@@ -57,9 +57,8 @@ def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[Non
     over = threading.Event()
 
     def beat() -> None:
-        client, machine, beats = mlflow.MlflowClient(), Machine(), 0
+        client, machine = mlflow.MlflowClient(), Machine()
         while not over.wait(SECONDS_BETWEEN_BEATS):
-            beats += 1
             with suppress(Exception):  # the store is gone for a moment, or for good: the work itself will say so
                 client.log_batch(run_id, metrics=machine.metrics(), tags=[RunTag(HEARTBEAT_TAG, now())])
                 for own in open_runs():
@@ -71,7 +70,7 @@ def beating(run_id: str, open_runs: Callable[[], Sequence[str]]) -> Iterator[Non
                         return
                     if own == run_id and run.info.status == "KILLED":  # a pause of this process was taken for its end
                         client.update_run(own, status="RUNNING")
-        if not beats:
+        if not machine.num_samples:
             with suppress(Exception):
                 client.log_batch(run_id, metrics=machine.metrics())
 

@@ -24,7 +24,7 @@ class Machine:
         for monitor in self._monitors:  # the first sample of the processor says nothing
             monitor.collect_metrics()
             monitor.clear_metrics()
-        self._step = 0
+        self.num_samples = 0
 
     def metrics(self) -> list[Metric]:
         """A new point of each number, in percent, megabytes (10^6 bytes) and watts."""
@@ -32,7 +32,7 @@ class Machine:
         for monitor in self._monitors:
             monitor.collect_metrics()
             values = monitor.aggregate_metrics()
-            found += [Metric(f"{PREFIX}{name}", value, now, self._step) for name, value in values.items()]
+            found += [Metric(f"{PREFIX}{name}", value, now, self.num_samples) for name, value in values.items()]
             monitor.clear_metrics()
-        self._step += 1
+        self.num_samples += 1
         return found

@@ -101,6 +101,11 @@ def of_run(run: Run) -> str:
     return str(run.outputs.model_outputs[-1].model_id)
 
 
+def uris_of(run: Run) -> list[str]:
+    """The models that a run has logged."""
+    return [f"models:/{output.model_id}" for output in (run.outputs.model_outputs if run.outputs else [])]
+
+
 def all_there(run: Run) -> bool:
     """Whether all models that a run has logged are there, with their files."""
     return all(is_there(model.model_id) for model in (run.outputs.model_outputs if run.outputs else []))

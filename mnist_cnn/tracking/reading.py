@@ -17,12 +17,27 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from mnist_cnn.data import npz
-from mnist_cnn.tracking import models
+from mnist_cnn.tracking import models, store
 from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
 
 
 def get_run(run_id: str) -> Run:
     return mlflow.MlflowClient().get_run(run_id)
+
+
+def required_run(run_id: str) -> Run:
+    """The run that a person named by its id. Raises `TrackingError` where there is none."""
+    try:
+        return get_run(run_id)
+    except MlflowException as error:
+        raise store.TrackingError(
+            f"`run` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
+        ) from error
+
+
+def seconds_of(run: Run) -> float | None:
+    """How long a run took; None while it goes on."""
+    return None if run.info.end_time is None else (run.info.end_time - run.info.start_time) / 1000
 
 
 def is_there(run_id: str) -> bool:

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.tracking import reading, store
+from mnist_cnn.tracking import models, reading, store
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
 
@@ -49,8 +49,7 @@ class Records:
 
     @property
     def seconds(self) -> float:
-        info = self.run.info
-        return ((info.end_time or info.start_time) - info.start_time) / 1000
+        return reading.seconds_of(self.run) or 0.0
 
     @property
     def state(self) -> str:
@@ -80,7 +79,6 @@ def document(run_id: str) -> dict[str, Any]:
     """What a program reads of a finished run, for JSON: numbers that are not finite are None."""
     run = reading.get_run(run_id)
     metrics = {name: value if math.isfinite(value) else None for name, value in sorted(run.data.metrics.items())}
-    models = [f"models:/{output.model_id}" for output in run.outputs.model_outputs] if run.outputs else []
     return {
         "run_id": run_id,
         "name": run.info.run_name,
@@ -88,7 +86,7 @@ def document(run_id: str) -> dict[str, Any]:
         "status": run.info.status,
         "settings": reading.read_json(run_id, SETTINGS_FILE).get("settings", {}),
         "metrics": metrics,
-        "models": models,
+        "models": models.uris_of(run),
         "artifacts": run.info.artifact_uri,
         "look": store.how_to_look(store.place(run.info.experiment_id, run_id)),
     }

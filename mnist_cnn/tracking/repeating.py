@@ -10,7 +10,6 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from mnist_cnn.runtime.fingerprint import made_of
 from mnist_cnn.settings import ENTRY_POINTS, Settings
@@ -37,13 +36,7 @@ class Original:
 def original(run_id: str, changes: Mapping[str, str]) -> Original:
     """The run of that id with its settings, `changes` over them. Raises `SettingError` where it cannot be repeated."""
     store.open_store()
-    try:
-        run = reading.get_run(run_id)
-    except MlflowException as error:
-        reason = store.first_line(error)
-        raise TrackingError(
-            f"`run` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({reason})"
-        ) from error
+    run = reading.required_run(run_id)
     if run.data.tags.get(KIND_TAG) == "trial":
         command, words = sweep_runs.words_of_trial(run)
         return Original(run, ENTRY_POINTS[command].from_words({**words, **changes}), {})

@@ -26,8 +26,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
-from mnist_cnn.runtime import hardware, signals
-from mnist_cnn.runtime.fingerprint import fingerprint, made_of
+from mnist_cnn.runtime import fingerprint, hardware, signals
 from mnist_cnn.settings import Settings
 from mnist_cnn.settings.errors import WorkStopped, printable
 from mnist_cnn.tracking import commit, heartbeat, store, unsent
@@ -113,10 +112,15 @@ class TrackedRun:
         device: that computes, where something is computed; hardware and versions become tags then.
         """
         self.log_params(settings.as_words())
-        stored = {"settings": settings.values(), **extra, "made_of": made_of(settings)}
+        made_of = fingerprint.made_of(settings)
+        stored = {"settings": settings.values(), **extra, "made_of": made_of}
         self._client.log_dict(self.run_id, stored, SETTINGS_FILE)
+        self.repeated_by(settings)
+        self.set_tags({FINGERPRINT_TAG: fingerprint.digest(made_of), **(hardware.describe(device) if device else {})})
+
+    def repeated_by(self, settings: Settings) -> None:
+        """The command that `describe` names: of these settings."""
         self._repeat = REPEAT.format(run_id=self.run_id, command=" ".join(settings.command_line().splitlines()))
-        self.set_tags({FINGERPRINT_TAG: fingerprint(settings), **(hardware.describe(device) if device else {})})
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log texts as parameters, but empty ones and those that are there already."""

@@ -16,7 +16,7 @@ from mlflow.entities import Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.settings import OptimizeSettings, TrainSettings
+from mnist_cnn.settings import ENTRY_POINTS, OptimizeSettings, TrainSettings
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.tracking import reading, store
 from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG, LONGEST_TAG, NOTE_TAG, REASON_TAG
@@ -181,9 +181,14 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
 
 def words_of_trial(run: Run) -> tuple[str, dict[str, str]]:
     """The command whose settings a trial tried, and those settings as words."""
-    command = OptimizeSettings if "targets" in run.data.params else TrainSettings
-    known = set(command.names())
-    return command.COMMAND, {name: word for name, word in run.data.params.items() if name in known}
+    command = command_of_trial(run)
+    known = set(ENTRY_POINTS[command].names())
+    return command, {name: word for name, word in run.data.params.items() if name in known}
+
+
+def command_of_trial(run: Run) -> str:
+    """`optimize` or `train`."""
+    return (OptimizeSettings if "targets" in run.data.params else TrainSettings).COMMAND
 
 
 def free_name(name: str) -> str:

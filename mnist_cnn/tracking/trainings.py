@@ -10,7 +10,6 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mnist_cnn.settings import TrainSettings
@@ -52,12 +51,7 @@ def newest_checkpoint(run_id: str) -> TrainingState | None:
 def stored_settings(run_id: str) -> dict[str, Any]:
     """What `log_settings` stored for an interrupted training. Raises `TrackingError` where it cannot be resumed."""
     store.open_store()
-    try:
-        run = reading.get_run(run_id)
-    except MlflowException as error:
-        raise TrackingError(
-            f"`run` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
-        ) from error
+    run = reading.required_run(run_id)
     kind = run.data.tags.get(KIND_TAG, "none of this project's")
     if kind != TrainSettings.COMMAND:
         raise TrackingError(f"`run` must be the id of a training; {run_id} is {kind}.")

@@ -4,14 +4,13 @@
   const element = (name, text, attributes = {}) => { const node = document.createElement(name);
     if (text !== undefined) node.textContent = text;
     Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value)); return node; };
-  const count = (part) => { const found = {}; runs.forEach((run) => Object.keys(run[part]).forEach((name) => {
-    found[name] = (found[name] || 0) + 1; })); return found; };
+  const names = (part) => [...new Set(runs.flatMap((run) => Object.keys(run[part])))].sort();
   const number = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : value ?? "");
   const clock = (seconds) => (seconds === null ? "" : seconds < 60 ? `${seconds.toFixed(1)} s`
     : `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")} min`);
   const usual = ["metrics.test_accuracy", "metrics.recognised_rate", "metrics.diversity", "params.learning_rate",
     "params.l2_weight"];
-  const columns = ["metrics", "params"].flatMap((part) => Object.keys(count(part)).sort().map((name) => `${part}.${name}`));
+  const columns = ["metrics", "params"].flatMap((part) => names(part).map((name) => `${part}.${name}`));
   const chosen = new Set(usual.filter((name) => columns.includes(name)));
   const ticked = new Set();
   let order = "started", up = false;
