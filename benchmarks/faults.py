@@ -93,7 +93,6 @@ class Home:
         self.folder = folder
         self.client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
         self.must("train --epochs=1 --network=smooth")
-        self.must("judges --panel=both")
 
     def start(self, command: str, **environment: str) -> subprocess.Popen[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -354,7 +353,7 @@ def broken_checkpoint(home: Home) -> str:
                 break
         time.sleep(0.2)
     process.kill()
-    process.wait()
+    process.communicate()
     run = home.newest("train")
     newest = max(_artifact(home, run, "checkpoints").iterdir())
     newest.write_bytes(zlib.compress(newest.read_bytes())[:2000])
@@ -421,8 +420,9 @@ def campaign(home: Home, num_kills: int, seed: int, only: Sequence[str]) -> dict
         row.survived, row.lost, row.doubled = row.survived + (not reason), row.lost + lost, row.doubled + doubled
         row.reasons += [reason] if reason else []
         print(f"{sum(row.tried for row in rows.values())}: {kind}: {reason or 'survived'}", flush=True)
-    time.sleep(heartbeat.SECONDS_UNTIL_DEAD + 5)
-    home.must("evaluate")
+    if home.running():  # the next command closes them, once their heartbeat has been away for long enough
+        time.sleep(heartbeat.SECONDS_UNTIL_DEAD + 5)
+        home.must("evaluate")
     if left := home.running():
         rows.setdefault("kill -9", Row()).left_running += len(left)
         print(f"left RUNNING: {', '.join(left)}")
@@ -438,7 +438,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         with contextlib.chdir(folder):  # MLflow keeps artifacts where the database is made
-            rows = campaign(Home(folder), options.kills, options.seed, options.only)
+            home = Home(folder)
+            home.must("judges --panel=both")
+            rows = campaign(home, options.kills, options.seed, options.only)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{table(rows)}")

@@ -69,7 +69,7 @@ def main() -> None:
             print(f"round {number + 1}: {name:<24} {times[name][-1]:9.3f} ms per image and step", flush=True)
 
     ours = f"ours, batch {OURS[options.network][0]}"
-    flops = _flops_per_step(options.network)
+    flops = flops_per_step(options.network)
     rate = [flops / (1e6 * milliseconds) for milliseconds in times[ours]]
     print(f"\n{options.network}, {options.rounds} rounds, {DEVICE}")
     ratios = {
@@ -153,7 +153,7 @@ def _contenders(name: str) -> dict[str, tuple[Callable[[], Any], int, int]]:
     return contenders
 
 
-def _flops_per_step(name: str) -> float:
+def flops_per_step(name: str) -> float:
     """Multiplications and additions of one image's forward pass and its gradient: twice the forward pass's.
 
     The gradient for the image alone costs as much as the forward pass; none is taken for the weights.

@@ -2,6 +2,8 @@
 
     python -m benchmarks.logging_cost --runs 3
 
+Then the share of system metrics: a sample of the machine and its way into the store, for each beat of a run.
+
 Runs `train` in this process with the default settings, in a temporary store that is there already (the forty schema
 migrations of a fresh database are paid once), and adds up the time spent in calls of the tracking modules.
 """
@@ -27,7 +29,8 @@ import mlflow
 
 from mnist_cnn.reporting import training_figures
 from mnist_cnn.settings import TrainSettings
-from mnist_cnn.tracking import heartbeat, runs, store, trainings
+from mnist_cnn.tracking import commit, heartbeat, runs, store, trainings
+from mnist_cnn.tracking.machine import Machine
 from pipelines import train
 
 CALLS = (
@@ -35,13 +38,12 @@ CALLS = (
     (training_figures, "evaluation", "draw figures"),
     (store, "open_store", "open store"),
     (mlflow, "start_run", "start run"),
-    (runs, "_commit", "commit"),
-    (runs, "_describe_experiment", "describe experiment"),
+    (commit, "tags", "commit"),
+    (commit, "patch", "commit"),
     (heartbeat, "close_dead_runs", "close dead runs"),
     (train, "log_network", "log_model"),
     (trainings, "save_checkpoint", "save_checkpoint"),
     (trainings, "delete_checkpoints", "delete_checkpoints"),
-    (runs, "_close", "close"),
 )
 """What is timed besides the methods of `TrackedRun`: where it is looked up, its name, and what the table calls it."""
 
@@ -85,12 +87,27 @@ def main() -> None:
             wholes.append(time.perf_counter() - start)
             shares.append(100 * sum(spent.values()) / wholes[-1])
             parts.append(dict(sorted(spent.items(), key=lambda item: -item[1])))
+        system = system_metrics(20)
     print(f"{options.runs} runs, {DEVICE}")
     for name, seconds in parts[-1].items():
         print(f"  {name:18} {seconds:6.3f} s")
     print(f"whole run, s   {spread(wholes, '.1f')}")
     print(f"logging, %     {spread(shares, '.1f')}")
-    keep("logging-cost", DEVICE, {"whole_seconds": wholes, "share_percent": shares, "parts": parts})
+    print(f"system metrics, % of a run's time {spread(system, '.2f')}")
+    values = {"whole_seconds": wholes, "share_percent": shares, "system_percent": system, "parts": parts}
+    keep("logging-cost", DEVICE, values)
+
+
+def system_metrics(samples: int) -> list[float]:
+    """Percent of the time between two beats that a sample of the machine and its way into the store take."""
+    client, machine, shares = mlflow.MlflowClient(), Machine(), []
+    run_id = client.create_run("0").info.run_id
+    for _ in range(samples):
+        start = time.perf_counter()
+        client.log_batch(run_id, metrics=machine.metrics())
+        shares.append(100 * (time.perf_counter() - start) / heartbeat.SECONDS_BETWEEN_BEATS)
+    client.set_terminated(run_id)
+    return shares
 
 
 if __name__ == "__main__":

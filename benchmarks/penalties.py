@@ -55,8 +55,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    network = networks.load(models.resolve(options.model, regime="ordinary", network="smooth"))
     data = dataset.split(dataset.load_train())
+    model = models.resolve(options.model, regime="ordinary", network="smooth")
+    network = networks.load(model, data.train.num_classes)
     scorer = judges.scorer(PANEL_A, data)
     rows = {}
     for name, changes in variants().items():

@@ -49,8 +49,8 @@ EXPECTED_DIFFERENCES: dict[str, str] = {
 }
 """The reason (a mended fault) by `COMMAND/RUN/NAME`, as a difference's line begins; `*` stands for anything."""
 
-CLOCKED = re.compile(r"seconds|images_per_second|^step/")
-"""Metrics that a clock decides: times, and `step/...`, means of the steps in half a second."""
+CLOCKED = re.compile(r"seconds|images_per_second|^step/|^system/")
+"""Metrics that a clock or the machine decides: times, memory, and `step/...`, means of the steps in half a second."""
 
 SMALL = "--dataset=mnist:1200"
 COMMANDS = {

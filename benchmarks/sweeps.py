@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,15 @@ def cost(total: int) -> dict[str, Any]:
     }
 
 
+@cache
+def servers() -> Any:
+    """Servers that the tests start too; only a checkout has them."""
+    sys.path.insert(0, str(PROJECT / "tests"))
+    return importlib.import_module("commands")
+
+
 def stores(total: int) -> dict[str, Any]:
     """Trials a second of 1, 2 and 4 processes, each with one thread, on each kind of store."""
-    sys.path.insert(0, str(PROJECT / "tests"))
-    servers: Any = importlib.import_module("commands")  # which the tests start too; only a checkout has them
 
     @contextlib.contextmanager
     def local(folder: Path, address: str) -> Iterator[tuple[str, str]]:
@@ -115,14 +121,14 @@ def stores(total: int) -> dict[str, Any]:
     @contextlib.contextmanager
     def server(folder: Path, address: str) -> Iterator[tuple[str, str]]:
         backend = ["--backend-store-uri", f"{address}/mlflow", "--artifacts-destination", str(folder / "artifacts")]
-        with servers.serving(folder, "server", *backend) as tracking_address:
+        with servers().serving(folder, "server", *backend) as tracking_address:
             yield f"{address}/optuna", tracking_address
 
     found: dict[str, Any] = {"trials": total, "rates": {}}
     kinds = {"journal and SQLite": local, "PostgreSQL and SQLite": database, "PostgreSQL and tracking server": server}
     for name, kind in kinds.items():
         for workers in (1, 2, 4):
-            with tempfile.TemporaryDirectory() as place, servers.postgresql("optuna", "mlflow") as address:
+            with tempfile.TemporaryDirectory() as place, servers().postgresql("optuna", "mlflow") as address:
                 with kind(Path(place), address) as (optuna_address, tracking_uri):
                     done = rate(Path(place), optuna_address, tracking_uri, workers, total)
                     found["rates"].setdefault(name, {})[str(workers)] = done

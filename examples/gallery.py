@@ -28,11 +28,13 @@ if len(sys.argv) > 3:
     sys.exit("gallery.py takes a model and a dataset, no more")
 uri, source = [*sys.argv[1:], *["models:/mnist-cnn@champion", "mnist"][len(sys.argv) - 1 :]]
 try:  # refused in one line where something is not there
-    network = networks.load(models.resolve(uri), logits=True)
     data = dataset.split(dataset.load_train(source))
-    panel = find_panel(PANEL_A, data.train.digest, seed=0)
+    network = networks.load(models.resolve(uri), data.train.num_classes, logits=True)
+    panel = find_panel(PANEL_A, data.train, seed=0)
 except SettingError as error:
     sys.exit(str(error))
+if data.train.num_classes < 10:
+    sys.exit("gallery.py turns a 5 into a 9, and this data set has fewer than ten classes")
 if panel is None:
     sys.exit("There are no judges in this store: mlflow run . -e judges -P panel=A")
 
@@ -42,7 +44,7 @@ noise = np.random.default_rng(7).random((count, 28, 28, 1), np.float32)
 
 # One call searches all: an image's start, target and seed are its own.
 starts = np.concatenate([noise, fives])
-targets = np.eye(10, dtype=np.float32)[[7] * count + [9] * count]
+targets = np.eye(data.train.num_classes, dtype=np.float32)[[7] * count + [9] * count]
 settings = AscentSettings(steps=200, snapshot_every=50, seed=np.arange(2 * count)).replace(**ablation.READABLE)
 result = ascend(network, starts, targets, settings, on_progress=AscentProgress())
 

@@ -16,13 +16,21 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
-from mnist_cnn.settings import ENTRY_POINTS, Settings, backend
+from mnist_cnn.settings import (
+    ENTRY_POINTS,
+    OptimizeSettings,
+    PredictSettings,
+    Settings,
+    SweepSettings,
+    VerdictSettings,
+    backend,
+)
 from mnist_cnn.settings.errors import (
     Interrupted,
     Notice,
@@ -33,6 +41,7 @@ from mnist_cnn.settings.errors import (
     is_out_of_memory,
     one_line,
 )
+from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.settings.fields import cut, shown
 
 OTHER_NAMES = {"answer": "ablation", "main": "reproduce"}
@@ -133,6 +142,12 @@ def _refuse_files(settings: Settings) -> None:
         images = dataset.load_train(word)
         if "validation_fraction" in words:
             dataset.split(images, float(words["validation_fraction"]))
+        for each in _searches(settings):
+            kinds(each.targets, each.start, each.start_class, num_classes=images.num_classes)
+    if isinstance(settings, PredictSettings):
+        importlib.import_module("mnist_cnn.data.pictures").find(settings)
+    if isinstance(settings, VerdictSettings) and settings.answers:
+        settings.answers_text()
     word = words.get("storage", "")
     if os.environ.get("MLFLOW_RUN_ID") and hide_password(word) != word:
         advice = "Change it, and give the next one by PGPASSWORD or ~/.pgpass."
@@ -141,6 +156,15 @@ def _refuse_files(settings: Settings) -> None:
         )
     if word and "://" not in word:
         importlib.import_module("mnist_cnn.sweeps.storage").refuse_other_files(Path(word))
+
+
+def _searches(settings: Settings) -> Iterable[OptimizeSettings]:
+    """Settings of all searches that are asked for, as far as they name classes."""
+    if isinstance(settings, OptimizeSettings):
+        return [settings]
+    if isinstance(settings, SweepSettings) and "targets" in settings.space.trial.names():
+        return settings.space.each("targets", "start", "start_class")
+    return []
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

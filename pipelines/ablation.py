@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from mnist_cnn.reporting import ablation_figures, descriptions, tables
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AblationSettings
 from mnist_cnn.tracking import models, runs
+from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.networks import load
 from pipelines import judges
 
@@ -31,13 +33,7 @@ def run(settings: AblationSettings) -> AblationResult:
     """Fill the table and log it. Raises `SettingError` where a network of a regime is missing, with the cure."""
     data = dataset.split(dataset.load_train(settings.dataset))
     dataset.refuse_missing_classes(data)
-    given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
-    used = {
-        # Of one design, so that training alone differs.
-        name: models.resolve(uri, settings.dataset, regime=name, network="smooth", trust=settings.trust)
-        for name, uri in zip(REGIMES, given, strict=True)
-        if name in settings.regimes
-    }
+    used = find_networks(settings)
     device = hardware.start_tensorflow()
     with runs.tracked_run("ablation", name=settings.run_name, otherwise="ablation") as run:
         ids = {f"model_id.{name}": model.model_id for name, model in used.items()}
@@ -47,7 +43,7 @@ def run(settings: AblationSettings) -> AblationResult:
             run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         choosing, proving = (judges.scorer(name, data) for name in (PANEL_A, PANEL_B))
-        networks = {name: load(model) for name, model in used.items()}
+        networks = {name: load(model, data.train.num_classes) for name, model in used.items()}
         test = dataset.load_test(settings.dataset)  # as real digits for the controls: nothing is chosen by them
         checks = ablation.controls(data.train, test, next(iter(networks.values())), proving, settings.num_images)
         for name, card in checks.items():
@@ -68,9 +64,19 @@ def run(settings: AblationSettings) -> AblationResult:
         table = ablation.fill(
             networks, settings, data.validation, choosing, proving, on_tried=on_tried, on_cell=on_cell
         )
-        _log(run, table, list(networks)[-1])
+        _log(run, table, list(networks)[-1], data.train.class_names)
         run.describe(descriptions.ablation(table, checks))
     return AblationResult(run.run_id, table, checks)
+
+
+def find_networks(settings: AblationSettings) -> dict[str, LoggedModel]:
+    """By regime, of one design, so that training alone differs. Raises `SettingError` where one is missing."""
+    given = (settings.ordinary, settings.noise_trained, settings.robust, settings.readable)
+    return {
+        name: models.resolve(uri, settings.dataset, regime=name, network="smooth", trust=settings.trust)
+        for name, uri in zip(REGIMES, given, strict=True)
+        if name in settings.regimes
+    }
 
 
 def main(settings: AblationSettings) -> None:
@@ -78,13 +84,13 @@ def main(settings: AblationSettings) -> None:
     print(f"\n{tables.ablation_cells(result.table)}\n{runs.signpost(result.run_id)}")
 
 
-def _log(run: runs.TrackedRun, table: Table, shown: str) -> None:
+def _log(run: runs.TrackedRun, table: Table, shown: str, class_names: Sequence[str]) -> None:
     """Pictures and images of the whole table. shown: the network whose best digits have a picture of their own."""
     run.log_text(tables.ablation_cells(table), "ablation.md")
     run.log_figure(ablation_figures.ablation_strip(table.cells), "figures/ablation.png")
     run.log_figure(ablation_figures.ablation_curve(table), "figures/recognised_against_diversity.png")
     best = table.cells[shown, "tuned L2 and others", "noise"]
-    run.log_figure(ablation_figures.digits(best), "figures/readable_digits.png")
+    run.log_figure(ablation_figures.digits(best, class_names), "figures/readable_digits.png")
     arrays = {}
     for place, cell in table.cells.items():
         arrays["-".join(place)] = np.round(255 * cell.images).astype(np.uint8)

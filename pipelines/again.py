@@ -34,7 +34,7 @@ def run(settings: AgainSettings) -> AgainResult:
     print("\n".join(f"Not as it was: {line}." for line in differences) or "All is as it was.", flush=True)
     hardware.start_tensorflow()
     result = importlib.import_module(f"pipelines.{original.settings.COMMAND}").run(original.settings)
-    compared = repeating.compare(settings.run, result.run_id)
+    compared = repeating.compare(settings.run, repeating.counterpart(original.run, result.run_id))
     repeating.note(result.run_id, settings.run, compared, verdict(compared))
     return AgainResult(result.run_id, result, tuple(differences), tuple(compared))
 

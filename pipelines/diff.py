@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mnist_cnn.data import intervals
 from mnist_cnn.data.intervals import Difference, Share
-from mnist_cnn.reporting import diff_page
+from mnist_cnn.reporting import diff_page, formats
 from mnist_cnn.reporting.diff_page import LETTERS, RunShown
 from mnist_cnn.settings import DiffSettings
 from mnist_cnn.tracking import records, runs, store
@@ -63,7 +63,7 @@ def _differences(found: Sequence[Records], number: int) -> Iterator[tuple[str, D
     names = LETTERS[0], LETTERS[number]
     for metric in sorted(name.removesuffix("_low") for name in first.run.data.metrics if name.endswith("_low")):
         a, b = (_share(run.run.data.metrics, metric) for run in (first, other))
-        if a is None or b is None:
+        if a is None or b is None or not formats.is_share(metric):
             continue
         hits, others = first.hits.get(metric), other.hits.get(metric)
         if hits is not None and others is not None and hits.images == others.images:

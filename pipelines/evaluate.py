@@ -37,7 +37,7 @@ def run(settings: EvaluateSettings) -> EvaluateResult:
         run.log_data(test, "testing")
         run.log_used_model(model)
         print(f"Evaluating {model.uri} on the {len(test):,} test images of {test.name}.")
-        network = networks.load(model)
+        network = networks.load(model, test.num_classes)
         scores = evaluation.evaluate(network, test, settings.batch_size)
         log_test(run, scores, model, test, f"Test images of {test.name}")
         robust = None

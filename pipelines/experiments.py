@@ -38,8 +38,8 @@ class ExperimentsResult:
 
 def run(settings: ExperimentsSettings) -> ExperimentsResult:
     """Run the experiments on one network, each in a child run, and log them."""
-    chosen = parse(settings.experiments)
     data = dataset.split(dataset.load_train(settings.dataset))
+    chosen = parse(settings.experiments, data.train.num_classes)
     starts.refuse_missing([kind for experiment in chosen for kind in experiment.kinds], data.validation)
     dataset.refuse_missing_classes(data)
     model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
@@ -49,7 +49,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = networks.load(model, logits=True)
+        network = networks.load(model, data.train.num_classes, logits=True)
         scorer = judges.scorer(PANEL_A, data)
         for experiment in chosen:
             title = f"{experiment.number}. {experiment.title}"

@@ -15,6 +15,7 @@ from mnist_cnn.tracking import exporting, runs, store
 from mnist_cnn.tracking.exporting import ExportedRun
 
 MARK = ".mnist-cnn-export"
+OWN = ("index.html", "runs", MARK)
 """A file that says of a folder that it is an export, which the next one may replace."""
 
 
@@ -29,7 +30,7 @@ class ExportResult:
 
 def run(settings: ExportSettings) -> ExportResult:
     """Write the site and put it in its place. Raises `SettingError` for a folder that holds other things."""
-    to = Path(settings.to).absolute()
+    to = Path(settings.to).resolve()
     _refuse_other_folders(to)
     store.open_store()
     found = exporting.exported_runs(settings.experiments)
@@ -40,6 +41,8 @@ def run(settings: ExportSettings) -> ExportResult:
         try:
             _write(found, new, settings.largest_file * 1e6)
             if to.exists():
+                for other in [entry for entry in to.iterdir() if entry.name not in OWN]:
+                    other.replace(new / other.name)  # what a person has put there, `.git` for example
                 shutil.rmtree(to)
             new.replace(to)
         finally:

@@ -79,7 +79,7 @@ def panel(name: str, data: dataset.Split) -> Panel:
     Within an open run the training becomes its child, and the tag `judges.A` or `judges.B` of the open run names the
     run that holds the panel. The test images are not opened.
     """
-    found = find_panel(name, data.train.digest, SEED) or _train_panel(name, data)
+    found = find_panel(name, data.train, SEED) or _train_panel(name, data)
     if (run := runs.open_run()) is not None:
         run.set_tags({f"judges.{name}": found.run_id})
     return found

@@ -31,7 +31,8 @@ class OptimizeResult:
 def run(settings: OptimizeSettings) -> OptimizeResult:
     """Search, score and log. Starts are drawn from the images that did not train."""
     data = dataset.split(dataset.load_train(settings.dataset))
-    asked = kinds(settings.targets, settings.start, settings.start_class)
+    classes = data.train.num_classes
+    asked = kinds(settings.targets, settings.start, settings.start_class, num_classes=classes)
     starts.refuse_missing(asked, data.validation)
     dataset.refuse_missing_classes(data)
     model = models.resolve(settings.model, settings.dataset, trust=settings.trust)
@@ -41,7 +42,7 @@ def run(settings: OptimizeSettings) -> OptimizeResult:
         run.log_settings(settings, {"digest": data.validation.digest, "model_id": model.model_id}, device)
         run.log_used_model(model)
         print(f"Run {run.name} ({run.run_id}) on {device}\nSearching in {model.uri}.")
-        network = networks.load(model, logits=True)
+        network = networks.load(model, classes, logits=True)
         searches = search(
             network, asked, data.validation, settings,
             num_images=settings.num_images, sigma=settings.sigma,

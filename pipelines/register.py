@@ -91,7 +91,7 @@ def run(settings: RegisterSettings) -> RegisterResult:
         run.log_used_model(model)
         trained_by = origin.run_id or "unknown"
         print(f"Registering {model.uri} as {settings.name} (trained by the run {trained_by}).", flush=True)
-        candidate = _Candidate(model, origin, networks.load(model), images)
+        candidate = _Candidate(model, origin, networks.load(model, images.num_classes), images)
         with store.alone():
             decision, version, is_new = _register(settings, candidate)
         made = None if version is None else (version, is_new)
@@ -165,7 +165,8 @@ def _decide(settings: RegisterSettings, candidate: _Candidate, champion: Version
     if champion is None or champion.model_id == candidate.model.model_id:
         return promotion.decide(hits, number, None, settings.margin)
     try:
-        theirs = networks.load(LoggedModel(champion.model_id, champion.uri, settings.trust))
+        their_model = LoggedModel(champion.model_id, champion.uri, settings.trust)
+        theirs = networks.load(their_model, held_out.num_classes)
     except SettingError as error:
         reason = f"The champion, version {number}, cannot be used ({error}), so nothing can be compared with it"
         way = "; `mlflow run . -e rollback -P version=N` makes another the champion by hand"
@@ -204,7 +205,7 @@ def _measure(
     if settings.num_images:
         data = dataset.split(candidate.images)
         scorer = judges.scorer(PANEL_A, data)
-        print(f"Searching for {10 * settings.num_images} digits from noise.", flush=True)
+        print(f"Searching for {data.train.num_classes * settings.num_images} digits from noise.", flush=True)
         found = ablation.searched(
             network, "noise", ablation.READABLE, data.validation, scorer,
             num_images=settings.num_images, steps=STEPS, seed=0,

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from mnist_cnn.judging.ablation import READABLE as REGULARISATION
 from mnist_cnn.reporting import reproduction_page
 from mnist_cnn.reporting.formats import clock
 from mnist_cnn.reporting.reproduction_page import StepResult
@@ -34,7 +35,7 @@ from mnist_cnn.settings import (
 from mnist_cnn.settings.errors import SettingError, WorkStopped, is_of_a_store
 from mnist_cnn.tracking import models, reading, runs, store, trainings
 from pipelines import ablation, compare, experiments, judges, register, resume, sweep, train
-from pipelines.reproduction import read_reproduction
+from pipelines.reproduction import data_of, read_reproduction
 
 PAGE = "report.html"
 
@@ -45,6 +46,7 @@ SCALES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "ordinary": ORDINARY,
         "readable": READABLE,
         "experiments": {},
+        "experiments_readable": {**REGULARISATION, "num_images": 6},
         "sweep": {"n_trials": 12},
         "space": {"start": "noise"},
         "ablation": {"num_images": 12, "tuning_images": 6},
@@ -54,6 +56,7 @@ SCALES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "ordinary": {**ORDINARY, "epochs": 1},
         "readable": {**READABLE, "epochs": 1, "attack_steps": 1},
         "experiments": {"num_images": 1, "steps": 50, "snapshot_every": 10},
+        "experiments_readable": {**REGULARISATION, "num_images": 1, "steps": 50, "snapshot_every": 10},
         "sweep": {"n_trials": 3},
         "space": {"start": "noise", "steps": 20, "snapshot_every": 10, "num_images": 1},
         "ablation": {"num_images": 2, "tuning_images": 2, "steps": 10},
@@ -63,9 +66,10 @@ SCALES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """What each step is given at each scale."""
 
 SECONDS: Mapping[str, Mapping[str, float]] = {
-    "full": {"ordinary": 35, "readable": 330, "judges": 60, "experiments": 60, "sweep_ordinary": 55,
+    "full": {"ordinary": 35, "readable": 330, "judges": 60, "experiments": 60,
+             "experiments_readable": 60, "sweep_ordinary": 55,
              "sweep_readable": 50, "compare": 20, "ablation": 190, "register": 20},
-    "smoke": {"readable": 20, "judges": 20, "experiments": 20, "ablation": 30},
+    "smoke": {"readable": 20, "judges": 20, "experiments": 20, "experiments_readable": 20, "ablation": 30},
 }  # fmt: skip
 """What steps take on two cores; those that are not named take about ten seconds."""
 
@@ -140,7 +144,7 @@ def main(settings: ReproduceSettings) -> None:
 def plan(settings: ReproduceSettings) -> list[Step]:
     """The steps of a scale, in their order."""
     given, seconds = SCALES[settings.scale], SECONDS[settings.scale]
-    data = settings.dataset or ("mnist" if settings.scale == "full" else "mnist:1200")
+    data = data_of(settings)
     common: dict[str, Any] = {"dataset": data, "seed": settings.seed}
     networks = ("ordinary", "readable")
 
@@ -150,8 +154,8 @@ def plan(settings: ReproduceSettings) -> list[Step]:
     def training(name: str, done: StepResults) -> Settings:
         return TrainSettings(**given[name], **common)
 
-    def six(done: StepResults) -> Settings:
-        return ExperimentsSettings(**given["experiments"], **common, model=model(done, "ordinary"))
+    def six(step: str, network: str, done: StepResults) -> Settings:
+        return ExperimentsSettings(**given[step], **common, model=model(done, network))
 
     def tuning(name: str, done: StepResults) -> Settings:
         space = {**given["space"], **common, "model": model(done, name)}
@@ -174,7 +178,10 @@ def plan(settings: ReproduceSettings) -> list[Step]:
         Step("ordinary", "An ordinary network", partial(training, "ordinary"), train.run),
         Step("readable", "A readable network", partial(training, "readable"), train.run),
         Step("judges", "Two panels of judges", lambda _: JudgesSettings(dataset=data), judges.run),
-        Step("experiments", "The six experiments", six, experiments.run, ("ordinary", "judges"),
+        Step("experiments", "The six experiments", partial(six, "experiments", "ordinary"), experiments.run,
+             ("ordinary", "judges"), ("figures/experiment_6.png",)),
+        Step("experiments_readable", "The six experiments on the readable network",
+             partial(six, "experiments_readable", "readable"), experiments.run, ("readable", "judges"),
              ("figures/experiment_6.png",)),
         *(
             Step(f"sweep_{name}", f"A sweep on the {name} network", partial(tuning, name), sweep.run, (name, "judges"))

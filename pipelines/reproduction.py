@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
+from mnist_cnn.data import dataset
+from mnist_cnn.models import plain_layers
+from mnist_cnn.models.plain_layers import PlainNetwork
 from mnist_cnn.reporting.reproduction_page import (
     Ablation,
     Comparison,
+    ExperimentsOn,
     FinishedExperiment,
     Missing,
     Registration,
@@ -17,8 +22,9 @@ from mnist_cnn.reporting.reproduction_page import (
     Training,
 )
 from mnist_cnn.settings import ReproduceSettings
-from mnist_cnn.settings.experiments import EXPERIMENTS
-from mnist_cnn.tracking import reading, registry, sweep_runs
+from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.experiments import for_classes
+from mnist_cnn.tracking import models, networks, reading, registry, sweep_runs
 from mnist_cnn.tracking.store import STORE_ERRORS, TrackingError, first_line
 from mnist_cnn.training.loop import EpochResult
 
@@ -36,21 +42,42 @@ EPOCH_METRICS = {
 """The metric that each field of an `EpochResult` is."""
 
 
+EXPERIMENTS_ON = {
+    "experiments": "The ordinary network, the report's settings",
+    "experiments_readable": "The readable network, its own settings",
+}
+"""The steps whose experiments stand side by side."""
+
+
+CONFIRMED = "confirmed_recognised_rate."
+"""How the metrics begin of which each is the share for a sweep, which is called `NETWORK-FINGERPRINT`."""
+
+
 class _NotThere(TrackingError):
     """A run has lost a part of what it held."""
 
 
+def data_of(settings: ReproduceSettings) -> str:
+    """The data set of all steps, as a `dataset` setting."""
+    return settings.dataset or ("mnist" if settings.scale == "full" else "mnist:1200")
+
+
 def read_reproduction(settings: ReproduceSettings, run_id: str, steps: Mapping[str, StepResult]) -> Reproduction:
     """All that the page shows. run_id: of the reproduction's own run. steps: by name."""
-    experiments = _of_step(steps["experiments"], _experiments)
+    class_names = dataset.load_train(data_of(settings)).class_names
+    read_experiments = partial(_experiments, len(class_names))
     return Reproduction(
         scale=settings.scale,
         run_id=run_id,
         tags=reading.get_run(run_id).data.tags,
+        class_names=class_names,
         steps=list(steps.values()),
+        network=_of_step(steps["readable"], partial(_network, len(class_names))),
         ablation=_of_step(steps["ablation"], _ablation),
         trainings=[_of_step(steps[name], _training) for name in ("ordinary", "readable")],
-        experiments=[experiments] if isinstance(experiments, Missing) else experiments,
+        experiments=[
+            ExperimentsOn(title, _of_step(steps[name], read_experiments)) for name, title in EXPERIMENTS_ON.items()
+        ],
         comparison=_of_step(steps["compare"], _comparison),
         sweeps=[_of_step(steps[name], _sweep) for name in ("sweep_readable", "sweep_ordinary")],
         registration=_of_step(steps["register"], _registration),
@@ -67,11 +94,12 @@ def _of_step(step: StepResult, read: Callable[[StepResult], Part]) -> Part | Mis
         return Missing(step.title, f"its run {step.run_id} cannot be read: {first_line(error)}")
 
 
-def _required(step: StepResult, path: str) -> bytes:
-    content = reading.read_bytes(step.run_id, path)
-    if content is None:
-        raise _NotThere(f"it holds no {path}")
-    return content
+def _network(num_classes: int, step: StepResult) -> PlainNetwork | Missing:
+    model = models.resolve(f"models:/{models.of_run(reading.get_run(step.run_id))}")
+    try:
+        return plain_layers.plain(networks.load(model, num_classes))
+    except SettingError as error:
+        return Missing("The network to play with", str(error))
 
 
 def _ablation(step: StepResult) -> Ablation:
@@ -79,7 +107,7 @@ def _ablation(step: StepResult) -> Ablation:
     images = reading.read_arrays(step.run_id, "images.npz")
     if not values or not images:
         raise _NotThere("it holds no ablation.json or no images.npz")
-    return Ablation(values, images, reading.read_bytes(step.run_id, "figures/recognised_against_diversity.png"))
+    return Ablation(values, images)
 
 
 def _training(step: StepResult) -> Training:
@@ -93,10 +121,10 @@ def _training(step: StepResult) -> Training:
     return Training(step.name, step.title, history, reading.get_run(step.run_id).data.metrics["test_accuracy"])
 
 
-def _experiments(step: StepResult) -> list[FinishedExperiment | Missing]:
+def _experiments(num_classes: int, step: StepResult) -> list[FinishedExperiment | Missing]:
     runs = {run.info.run_name: run for run in reading.runs_below(step.run_id).values()}
     parts: list[FinishedExperiment | Missing] = []
-    for experiment in EXPERIMENTS:
+    for experiment in for_classes(num_classes):
         run = runs.get(f"{experiment.number}. {experiment.title}")
         arrays = reading.read_arrays(run.info.run_id, "arrays.npz") if run is not None else {}
         if run is None or not arrays:
@@ -109,10 +137,9 @@ def _experiments(step: StepResult) -> list[FinishedExperiment | Missing]:
 
 
 def _comparison(step: StepResult) -> Comparison:
-    return Comparison(
-        along_l2_weight=_required(step, "figures/recognised_against_l2_weight.png"),
-        best_side_by_side=_required(step, "figures/best_side_by_side.png"),
-    )
+    metrics = reading.get_run(step.run_id).data.metrics
+    rates = {name.removeprefix(CONFIRMED): rate for name, rate in metrics.items() if name.startswith(CONFIRMED)}
+    return Comparison({name.rpartition("-")[0] or name: rate for name, rate in rates.items()})
 
 
 def _sweep(step: StepResult) -> Sweep:
@@ -126,4 +153,6 @@ def _registration(step: StepResult) -> Registration:
     run = reading.get_run(step.run_id)
     version = registry.get_version(run.data.params.get("name", "mnist-cnn"), int(run.data.tags["version"]))
     accuracy = run.data.metrics.get("promotion/validation_accuracy")
-    return Registration(version, run.data.tags.get("decision", ""), accuracy)
+    champion = registry.holder(version.name, "champion")
+    decision, number = run.data.tags.get("decision", ""), champion.number if champion else None
+    return Registration(version, decision, accuracy, number)

@@ -13,10 +13,12 @@ from mnist_cnn.data import intervals
 from mnist_cnn.reporting import descriptions, training_figures
 from mnist_cnn.reporting.formats import counted
 from mnist_cnn.runtime import hardware
-from mnist_cnn.settings import SeedsSettings
-from mnist_cnn.tracking import reading, runs
+from mnist_cnn.settings import AblationSettings, OptimizeSettings, ReplaySettings, SeedsSettings, Settings
+from mnist_cnn.tracking import models, reading, runs
 from mnist_cnn.tracking.machine import PREFIX
+from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.records import records_of
+from pipelines import ablation
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ def run(settings: SeedsSettings) -> SeedsResult:
     """Run the command with each seed, below one run. Raises what the command raises; finished seeds stay."""
     first: Any = settings.first
     pipeline = importlib.import_module(f"pipelines.{settings.of}")
-    device = hardware.start_tensorflow()
+    device, used = hardware.start_tensorflow(), _networks(first)
+    if used:  # the same for every seed, whichever are the newest by then
+        settings = settings.replace(**{name: f"models:/{model.model_id}" for name, model in used.items()})
+        first = settings.first
     seeds = tuple(range(first.seed, first.seed + settings.seeds))
     with runs.tracked_run("seeds", name=first.run_name, otherwise=f"{settings.of}-{settings.seeds}-seeds") as run:
         run.log_settings(settings, {}, device)
@@ -54,16 +59,23 @@ def run(settings: SeedsSettings) -> SeedsResult:
             print(f"\n[{number}/{len(seeds)}] seed {seed}", flush=True)
             run_ids.append(pipeline.run(first.replace(seed=seed, run_name=f"seed {seed}")).run_id)
         numbers = over_seeds([reading.get_run(run_id).data.metrics for run_id in run_ids])
-        run.log_metrics({
-            f"{name}{end}": value for name, over in numbers.items()
-            for end, value in (("", over.mean), ("_low", over.low), ("_high", over.high))
-        })  # fmt: skip
+        ends = (intervals.named(name, over.mean, over.low, over.high) for name, over in numbers.items())
+        run.log_metrics({name: value for each in ends for name, value in each.items()})
         run.log_table(columns(seeds, numbers), "seeds.json")
         curves = [records_of(run_id).curves for run_id in run_ids]
         if (figure := training_figures.bands(curves)) is not None:
             run.log_figure(figure, "figures/curves.png")
         run.describe(descriptions.seeds(settings, seeds, numbers))
     return SeedsResult(run.run_id, seeds, tuple(run_ids), numbers)
+
+
+def _networks(settings: Settings) -> dict[str, LoggedModel]:
+    """The networks that the command works on, by the setting that names each."""
+    if isinstance(settings, AblationSettings):
+        return {name.replace("-", "_"): model for name, model in ablation.find_networks(settings).items()}
+    if isinstance(settings, OptimizeSettings) and not isinstance(settings, ReplaySettings):
+        return {"model": models.resolve(settings.model, settings.dataset, trust=settings.trust)}
+    return {}
 
 
 def main(settings: SeedsSettings) -> None:

@@ -74,7 +74,8 @@ def run(settings: SweepSettings) -> SweepResult:
     """
     data = dataset.split(dataset.load_train(settings.space.at({}).dataset))
     for each in settings.space.each("targets", "start", "start_class"):
-        starts.refuse_missing(kinds(each.targets, each.start, each.start_class), data.validation)
+        asked = kinds(each.targets, each.start, each.start_class, num_classes=data.train.num_classes)
+        starts.refuse_missing(asked, data.validation)
     judged = bool(JUDGED & set(goals(settings.goal)))
     if judged:
         dataset.refuse_missing_classes(data)
@@ -97,7 +98,7 @@ def ascent_trials(data: dataset.Split, *, judged: bool) -> trials.AscentTrials:
     """Trials of `optimize` on logged networks, scored by panel A where they are to be judged."""
 
     def load(uri: str) -> keras.Model:
-        return networks.load(models.resolve(uri), logits=True)
+        return networks.load(models.resolve(uri), data.train.num_classes, logits=True)
 
     return trials.AscentTrials(data, load, judges.scorer(PANEL_A, data) if judged else None)
 
@@ -380,7 +381,9 @@ class _Workers:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
-        return subprocess.Popen(self._command, env=self._environment, start_new_session=True)
+        # With --json all but the document goes to standard error, also what workers say.
+        output = sys.stderr if sys.stdout is sys.stderr else None
+        return subprocess.Popen(self._command, env=self._environment, start_new_session=True, stdout=output)
 
     def watch(self, sweep: Study, total: int, on_look: Callable[[], None]) -> None:
         """Wait until all have ended; one that was killed is replaced. Raises `SweepStopped` if trials are left."""

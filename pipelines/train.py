@@ -25,7 +25,7 @@ from pipelines.evaluate import log_test
 if TYPE_CHECKING:
     import keras  # not before this project's rooms have looked at its backend
 
-STEP_METRICS = ("train_loss_by_step", "train_accuracy_by_step", "training_learning_rate_by_step")
+STEP_METRICS = ("loss_by_step", "accuracy_by_step", "training_learning_rate_by_step")
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def run(settings: TrainSettings, *, resumed_from: str = "") -> TrainResult:
         run.log_settings(settings, {"digest": images.digest}, device)
         run.log_data(data.train, "training")
         run.log_data(data.validation, "validation")
-        network = networks.build(
-            settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
-        )
+        network = networks.for_training(settings, images.num_classes)
         run.log_text(networks.summary(network), "model_summary.txt")
         print(f"Run {run.name} ({run.run_id}) on {device}")
         num_steps = loop.steps_per_epoch(len(data.train), settings.batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -41,10 +42,12 @@ def real() -> scorecard.RealDigits:
     return scorecard.RealDigits.of(digits(), digits())
 
 
-def searches(kinds: Sequence[SearchKind], num_images: int = 2, num_snapshots: int = 5) -> Searches:
+def searches(
+    kinds: Sequence[SearchKind], num_images: int = 2, num_snapshots: int = 5, class_names: tuple[str, ...] = ()
+) -> Searches:
     """Searches that fade from their starts to real digits of their targets; the first one misses its target."""
-    data = digits()
-    plan = starts.draw(kinds, num_images, 0, data, 10, 0.3)
+    data = dataclasses.replace(digits(), class_names=class_names or digits().class_names)
+    plan = starts.draw(kinds, num_images, 0, data, 0.3)
     classes = plan.targets.argmax(axis=1)
     ends = np.stack([data.images[np.flatnonzero(data.labels == number)[i % 5]] for i, number in enumerate(classes)])
     shares = np.linspace(0, 1, num_snapshots, dtype=np.float32)
@@ -78,6 +81,7 @@ def evaluated(size: int = 500) -> evaluation.EvaluationResult:
     return evaluation.score(probabilities.astype(np.float32), labels)
 
 
+@cache
 def ablation_table(of_each: int = 3) -> ablation.Table:
     """Every cell of two networks; the readable one is recognised more often."""
     table = ablation.Table()

@@ -34,7 +34,7 @@ def real(data) -> scorecard.RealDigits:
 
 @pytest.fixture(scope="module")
 def network(data):
-    network = networks.build("compact", seed=0)
+    network = networks.build("compact", seed=0, num_classes=10)
     loop.train(network, data, TrainSettings(epochs=4))
     return network
 
@@ -59,10 +59,12 @@ def test_a_cell_holds_every_digit_as_often_and_conversions_from_every_other(netw
         found = ablation.searched(network, start, {"l2_weight": 1e-3}, data.validation, Scorer(sure, real), **HOW)
         assert len(found.images) == count
         assert np.bincount(found.targets.argmax(axis=1)).tolist() == [count // 10] * 10
-    kinds = ablation.kinds_from("digit")
+    kinds = ablation.kinds_from("digit", 10)
     assert {(kind.start_class, kind.target.main_class) for kind in kinds} == {
         (a, b) for a in range(10) for b in range(10) if a != b
     }
+    of_47 = ablation.kinds_from("digit", 47)
+    assert len(of_47) == 47 * 9 and not [kind for kind in of_47 if kind.start_class == kind.target.main_class]
 
 
 def test_tuning_asks_the_judges_it_is_given_and_other_noise_than_the_table(network, data, real) -> None:

@@ -9,6 +9,7 @@ import git
 import mlflow
 import pytest
 
+from mnist_cnn.settings import AgainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import commit, reading, repeating, runs
 from mnist_cnn.tracking.repeating import AGAIN_TAG, Compared
@@ -36,11 +37,12 @@ def test_a_training_done_again_gives_every_number_to_the_last_bit(client, traine
     assert "equal to the last bit." in said and "the others are not" not in said
     table = reading.read_json(run.info.run_id, "again.json")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert {"test_accuracy", "train_loss_by_step", "validation_loss"} <= {row["metric"] for row in rows}
+    assert {"test_accuracy", "loss_by_step", "validation_loss"} <= {row["metric"] for row in rows}
     assert all(row["then"] == row["now"] and row["is_equal"] for row in rows)
     assert not any("second" in row["metric"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_changed_is_named_and_so_is_each_number_that_differs(client, trained: str, capsys) -> None:
     call("again", ["--run", trained, "--seed", "1"])
     said = capsys.readouterr().out
@@ -58,6 +60,18 @@ def test_what_is_not_as_it_was_is_said_before_it_starts(client, trained: str, mo
     assert "the version of keras: 3.0 then, 3." in lines and "the code of this command is not the same" in lines
     lost = repeating.Original(found.run, found.settings, {})
     assert "was not noted" in repeating.differences(lost)[0]
+
+
+def test_another_preset_brings_its_own_settings(client, trained: str) -> None:
+    found = repeating.original(trained, {"preset": "accurate"})
+    assert found.settings.network == "wide" and found.settings.epochs > 1
+    assert found.settings.dataset == reading.get_run(trained).data.params["dataset"], "what was given stays"
+    assert any("the setting epochs: 1 then" in line for line in repeating.differences(found))
+
+
+def test_what_was_given_to_several_seeds_can_be_changed() -> None:
+    settings = AgainSettings(run="0" * 32, seeds="7", of="train")
+    assert settings.changes == {"seeds": "7", "of": "train"}
 
 
 def test_what_cannot_be_done_again_is_refused(client, trained: str) -> None:
@@ -86,10 +100,71 @@ def test_an_evaluation_uses_the_model_of_then(client, trained: str, small_datase
     assert run.data.tags["again"].startswith("All ")
 
 
+def is_done_again_to_the_last_bit(client, run_id: str, capsys) -> None:
+    capsys.readouterr()
+    call("again", ["--run", run_id])
+    said = capsys.readouterr().out
+    assert "equal to the last bit." in said and "the others are not" not in said, said
+
+
+@pytest.mark.slow
+def test_one_of_the_six_experiments_is_done_again_alone(client, trained: str, small_dataset, capsys) -> None:
+    short = ["--num_images=2", "--steps=4", "--snapshot_every=2", f"--dataset={small_dataset}"]
+    call("experiments", [*short, "--experiments=5,1"])
+    (first, second) = client.search_runs(["0"], "tags.kind = 'experiment'")
+    is_done_again_to_the_last_bit(client, second.info.run_id, capsys)
+    again = newest(client)
+    assert "the 6 experiments" not in again.info.run_name and again.data.tags["mlflow.parentRunId"]
+    assert len(client.search_runs(["0"], "tags.kind = 'experiment'")) == 3, "the other one was not done again"
+    assert first.info.run_id != second.info.run_id
+
+
+@pytest.mark.slow
+def test_sweeps_and_their_trials_are_done_again_to_the_last_bit(client, trained: str, small_dataset, capsys) -> None:
+    short = [f"--dataset={small_dataset}", "--n_trials=2", "--pruner=none"]
+    call("sweep", [*short, "--steps=4", "--snapshot_every=2", "--num_images=2", "--sweep=one"])
+    call("sweep_training", [*short, "--batch_size=128", "--sweep=two"])
+    for name in ("one", "two"):
+        (of_sweep,) = client.search_runs(["0"], f"tags.kind = 'sweep' AND tags.sweep = '{name}'")
+        children = reading.runs_below(of_sweep.info.run_id).values()
+        trial = next(run for run in children if run.data.tags["kind"] == "trial")
+        is_done_again_to_the_last_bit(client, of_sweep.info.run_id, capsys)
+        if name == "one":
+            is_done_again_to_the_last_bit(client, trial.info.run_id, capsys)
+    call("replay", ["--trial=one:1"])
+    is_done_again_to_the_last_bit(client, newest(client).info.run_id, capsys)
+
+
+def test_each_network_of_an_ablation_is_that_of_then(monkeypatch) -> None:
+    stored = {"model_id.noise-trained": "m-1", "model_id.readable": "m-2", "model_id": ""}
+    kept = repeating._kept_apart(
+        {"noise_trained": "", "readable": "", "steps": 3}, stored, {"noise_trained", "readable"}
+    )
+    assert kept == {"noise_trained": "models:/m-1", "readable": "models:/m-2", "steps": 3}
+
+
 def test_the_page_of_a_run_holds_the_exact_command(client, trained: str) -> None:
     note = client.get_run(trained).data.tags["mlflow.note.content"]
     assert f"`mlflow run . -e again -P run={trained}`" in note
     assert "\n~~~\nmlflow run . -e train -P dataset=" in note and "-P 'run_name=the first | `name`'\n~~~" in note
+
+
+def test_judges_that_only_one_of_two_runs_had_to_train_are_no_difference(client) -> None:
+    def run(*below: str) -> str:
+        above = client.create_run("0")
+        for kind in below:
+            child = client.create_run(
+                "0", run_name=kind, tags={runs.PARENT_TAG: above.info.run_id, runs.KIND_TAG: kind}
+            )
+            client.log_metric(child.info.run_id, f"of_{kind}", 1.0)
+        return above.info.run_id
+
+    first = run("judges", "optimize")
+    for other in (run("optimize"), run("judges", "optimize")):
+        assert all(row.is_equal for row in repeating.compare(first, other)), other
+    assert [row.metric for row in repeating.compare(first, run("optimize"))] == ["of_optimize"]
+    assert {row.metric for row in repeating.compare(first, run("judges", "optimize"))} == {"of_judges", "of_optimize"}
+    assert not all(row.is_equal for row in repeating.compare(first, run("judges")))
 
 
 def test_numbers_are_equal_or_they_are_not() -> None:
@@ -118,6 +193,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> git.Repo:
 def test_what_was_not_committed_makes_the_same_files_again(checkout: git.Repo, tmp_path: Path) -> None:
     folder = Path(checkout.working_dir)
     assert commit.tags()["git.uncommitted_changes"] == "false" and commit.patch() == b""
+    with checkout.config_writer() as configuration:
+        configuration.set_value("diff", "noprefix", "true")  # a person's own taste
     (folder / "kept.py").write_text("one = 2\n")
     (folder / "new é.py").write_text("two = 2\n")
     (folder / "picture.bin").write_bytes(bytes(range(256)))
@@ -138,8 +215,14 @@ def test_a_patch_is_at_most_a_megabyte_and_names_what_it_leaves_out(checkout: gi
     (folder / "a.txt").write_text("x" * 2**20)
     (folder / "b.txt").write_text("small\n")
     patch = commit.patch()
-    assert len(patch) < 2**20 and patch.startswith(b"Left out, since the patch would be larger than 1 MB: 'a.txt'")
+    assert len(patch) < 2**20 and patch.startswith(b"Left out, since the patch would be too large: 'a.txt'")
     assert b"+small" in patch
+    (folder / "large.npz").write_bytes(bytes(2 * 2**20))
+    for number in range(250):
+        (folder / f"new {number}.txt").write_text("new\n")
+    patch = commit.patch()
+    assert b"'large.npz'" in patch and b"more files" in patch and len(patch) < 2**20
+    assert patch.count(b"+new") == commit.MOST_NEW - 2  # a.txt and b.txt are two of them
 
 
 def test_without_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,3 +220,9 @@ def test_a_network_that_reads_channels_first_is_refused_with_a_way_out_that_work
             refused()
     permuted = keras.Sequential([layers.Input((28, 28, 1)), layers.Permute((3, 1, 2)), first])
     assert_own_probabilities(permuted, ascend(permuted, STARTS, TARGETS, SHORT))
+
+
+def test_numbers_in_a_row_that_are_no_square_are_no_image() -> None:
+    network = keras.Sequential([layers.Input((10,)), layers.Dense(10, activation="softmax")])
+    with pytest.raises(SettingError, match=r"`starts` must have the shape \(n, height, width, channels\)"):
+        ascend(network, np.full((2, 10), 0.5), TARGETS[:2], SHORT)

@@ -37,7 +37,7 @@ def distances(a, b):
 def test_what_is_changed_stays_in_its_ball_and_in_the_range() -> None:
     images = RNG.random((32, 28, 28, 1)).astype(np.float32)
     radii = np.linspace(0, 4, 32).astype(np.float32)
-    network = networks.with_logits(networks.build("smooth", seed=0))
+    network = networks.with_logits(networks.build("smooth", seed=0, num_classes=10))
     labels = tf.constant(np.arange(32) % 10)
     changed = attack(
         lambda x: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network(x)), images, radii, steps=4
@@ -89,6 +89,15 @@ def test_each_image_has_a_draw_of_its_own_and_a_seed_repeats_it() -> None:
         assert i == 0 or distances(first[:1], first[i : i + 1])[0] > 0
 
 
+def test_images_are_led_to_a_target_part_by_part(monkeypatch) -> None:
+    monkeypatch.setattr(attacks, "ATTACKED", 3)
+    network = networks.build("compact", seed=0, num_classes=10)
+    images, targets = np.full((8, 28, 28, 1), 0.5, np.float32), np.eye(10, dtype=np.float32)[np.arange(8)]
+    led = attacks.aim(network, images, targets, radius=1.0, steps=4)
+    before, after = ((network(each).numpy() * targets).sum(axis=1) for each in (images, led))
+    assert (after > before).all() and (distances(led, images) <= 1 + 1e-5).all()
+
+
 def test_no_digits_are_noise_and_shuffled_digits() -> None:
     images = (RNG.random((10, 28, 28, 1)) < 0.2).astype(np.float32)
     made = tf.function(lambda x: attacks.off_manifold(x, tf.constant((0, 1))))(tf.constant(images)).numpy()
@@ -130,7 +139,7 @@ def test_an_image_that_is_wrong_from_the_start_is_no_hit(threshold_network) -> N
 @pytest.fixture(scope="module")
 def learned() -> tuple[keras.Model, LabelledImages]:
     """An ordinary network that has learned its digits, and test images."""
-    network = networks.build("smooth", 0)
+    network = networks.build("smooth", 0, num_classes=10)
     settings = TrainSettings(network="smooth", learning_rate=0.002)
     loop.train(network, dataset.split(dataset.load_train("mnist:3000")), settings)
     return network, dataset.first_of(dataset.load_test(), 60)

@@ -24,7 +24,8 @@ from mnist_cnn.sweeps import storage
 from mnist_cnn.training import checkpoints
 
 HOW_MANY = [pytest.param(40, id="few"), pytest.param(2000, id="many", marks=pytest.mark.slow)]
-REQUIRED = {"run": "0" * 32, "runs": f"{'0' * 32},{'1' * 32}", "trial": "mine:3", "version": "3", "to": "site"}
+REQUIRED = {"run": "0" * 32, "runs": f"{'0' * 32},{'1' * 32}", "trial": "mine:3", "version": "3", "to": "site",
+            "images": "pictures"}  # fmt: skip
 
 CUT_OR_CHANGED = st.tuples(
     st.sampled_from(["flip", "zeros", "cut", "newline", "junk"]), st.floats(0, 1, exclude_max=True), st.integers(1, 255)

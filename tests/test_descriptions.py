@@ -13,7 +13,17 @@ import yaml
 from mnist_cnn.data.intervals import Difference, Share
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.promotion import Decision, Origin, Version
-from mnist_cnn.reporting import comparison_page, descriptions, diff_page, reproduction_page, sweep_page, tables
+from mnist_cnn.judging.teaching import Taught
+from mnist_cnn.judging.verdict import Answers, GroupVerdict
+from mnist_cnn.reporting import (
+    comparison_page,
+    descriptions,
+    diff_page,
+    reproduction_page,
+    sweep_page,
+    tables,
+    verdict_page,
+)
 from mnist_cnn.reporting.diff_page import RunShown
 from mnist_cnn.settings import (
     ENTRY_POINTS,
@@ -21,6 +31,7 @@ from mnist_cnn.settings import (
     AscentSettings,
     RegisterSettings,
     SeedsSettings,
+    TeachSettings,
     TrainSettings,
 )
 from mnist_cnn.settings.experiments import EXPERIMENTS
@@ -54,6 +65,15 @@ ALL: dict[str, Callable[[], str]] = {
         "models:/m-1", ROBUST,
     ),
     "evaluation": lambda: descriptions.evaluation("models:/m-1", examples.digits(), examples.evaluated(), ROBUST),
+    "prediction": lambda: descriptions.prediction(
+        "models:/m-1", [HOSTILE] * 40, np.tile(np.float32([0.25, 0.75]), (40, 1)), [(HOSTILE, "it cannot be read")],
+            [HOSTILE, "1"],
+    ),
+    "verdict_page": lambda: verdict_page.page_description("0123", "models:/m-1", "cafe", {"dreamed": 30}),
+    "verdict": lambda: verdict_page.description(
+        {"dreamed": GroupVerdict(30, Share(0.9, 0.8, 0.95), Share(0.8, 0.7, 0.9), 0.1, np.zeros((10, 11), int))},
+        Answers(("1a2b",), np.zeros((1, 30), int), ((2, "it is torn or was changed"),)), "0123",
+    ),
     "optimization": lambda: descriptions.optimization("models:/m-1", AscentSettings(), SEARCHES),
     "experiments": lambda: descriptions.experiments("models:/m-1", [(EXPERIMENTS[5], SEARCHES)]),
     "judges": lambda: descriptions.judges(judges(), []),
@@ -68,6 +88,11 @@ ALL: dict[str, Callable[[], str]] = {
     ),
     "seeds": lambda: descriptions.seeds(
         SeedsSettings(), (0, 1), {"test_loss": OverSeeds((1.0, 3.0), 2.0, -10.7, 14.7, 1.4)}
+    ),
+    "teaching": lambda: descriptions.teaching(
+        TeachSettings(), "models:/m-1", "models:/m-2",
+        {name: Taught(examples.digits(), {"plain": (0.9, 0.92)}, {"learned/recall": 0.5}, SEARCHES.card)
+         for name in ("images from noise", "real digits")},
     ),
     "diff": lambda: diff_page.description(
         [run_shown("a", epochs="1"), run_shown("b | `c` <d>", epochs="2")], [("test_accuracy", DECISION.difference)]
@@ -205,3 +230,14 @@ def test_names_and_paths_stay_text() -> None:
     ):  # fmt: skip
         outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
         assert not re.search("<(b|script)>", outside)
+
+
+def test_a_table_of_students_says_what_was_measured_and_what_was_not() -> None:
+    numbers = {"learned/recall": 0.5, "memorised_share": 0.01}
+    rows = {"images": Taught(examples.digits(), {"plain": (0.9, 0.92), "augmented": (0.95,)}, numbers, SEARCHES.card)}
+    heading, _, line = str(tables.taught(rows)).splitlines()
+    cells = dict(zip(heading.split(" | "), line.split(" | "), strict=True))
+    assert cells["CAS"] == "91.0 %" and cells["CAS, augmented"] == "95.0 %" and cells["recall"] == "0.50"
+    assert cells["Vendi ratio"] == "–" and "1.0 %" in cells["memorised |"]
+    assert rows["images"].metrics()["cas_plain_low"] < 0.91 < rows["images"].metrics()["cas_plain_high"]
+    assert "cas_augmented_low" not in rows["images"].metrics()

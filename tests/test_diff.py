@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_cnn.data import intervals
+from mnist_cnn.reporting import diff_page
 from mnist_cnn.settings import DiffSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import reading, records, runs
@@ -64,6 +65,19 @@ def test_shares_of_other_images_are_compared_as_independent_ones(client, pair: l
     result = diff.run(DiffSettings(runs=f"{pair[0]},{evaluated.info.run_id}"))
     assert [metric for metric, _ in result.differences] == ["test_accuracy"]
     assert result.differences[0][1].is_more_than_noise
+
+
+def test_numbers_that_are_no_shares_are_not_written_in_percent() -> None:
+    numbers = {"test_loss": 0.031, "test_loss_low": 0.028, "test_loss_high": 0.034,
+               "test_accuracy": 0.9, "test_accuracy_low": 0.8, "test_accuracy_high": 1.0}  # fmt: skip
+    runs = [
+        diff_page.RunShown("0" * 32, "a", "seeds", "FINISHED", 1.0, {"settings": {"seed": seed}}, numbers, {}, {})
+        for seed in ("123456", "123457")
+    ]
+    cells = {row.cells[0].text: row.cells[1].text for row in diff_page.metrics(runs)}
+    assert cells["test_loss"] == "0.031 (0.028 to 0.034)" and cells["test_accuracy"] == "90.0 % (80.0 to 100.0)"
+    (seed,) = diff_page.differing(runs, "settings")
+    assert [cell.text for cell in seed.cells] == ["seed", "123456", "123457"]
 
 
 def test_any_run_can_be_shown(client, pair: list[str]) -> None:

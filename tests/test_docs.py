@@ -79,6 +79,13 @@ def test_every_picture_and_file_that_a_page_links_to_exists(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_the_start_page_names_every_other_page() -> None:
+    linked = set(
+        re.findall(r"^\| .+ \| \[[^\]]+\]\((\w+\.md)\) \|$", (PROJECT / "docs/index.md").read_text(), re.MULTILINE)
+    )
+    assert linked == {page.name for page in (PROJECT / "docs").glob("*.md")} - {"index.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_command_of_a_page_has_settings_that_exist(page: Path, tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", (PROJECT / "docs" / "sweeps.md").read_text(), re.DOTALL)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ LONG = ["--epochs", str(EPOCHS), "--batch_size", "64", "--seed", "2"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, store: Path) -> Path:
-    """An empty folder, as a newcomer has it, away from the project."""
+def empty_folder(tmp_path: Path) -> Path:
+    """A folder away from the project, as a newcomer has it."""
     return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fresh_store: Callable[[Path], Path]) -> Path:
+    """A folder away from the project with an empty store."""
+    return fresh_store(tmp_path)
 
 
 def only_run(folder: Path) -> mlflow.entities.Run:
@@ -56,10 +63,10 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("mlruns/0/*/artifacts/checkpoints/*.npz"))
 
 
-def test_mlflow_run_trains_and_evaluates_from_any_folder(folder: Path, small_dataset: Path) -> None:
-    status, output = mlflow_run("train", f"dataset={small_dataset}", "learning_rate=1e-2", cwd=folder)
+def test_mlflow_run_trains_and_evaluates_from_an_empty_folder(empty_folder: Path, small_dataset: Path) -> None:
+    status, output = mlflow_run("train", f"dataset={small_dataset}", "learning_rate=1e-2", cwd=empty_folder)
     assert status == 0, output
-    trained = only_run(folder)
+    trained = only_run(empty_folder)
     assert (trained.info.status, trained.info.run_name) == ("FINISHED", "train-compact-quick")
     assert trained.data.params["learning_rate"] == "1e-2" and trained.data.params["epochs"] == "1"
     assert trained.data.tags["mlflow.project.entryPoint"] == "train" and trained.data.tags["mlflow.source.git.commit"]
@@ -67,14 +74,16 @@ def test_mlflow_run_trains_and_evaluates_from_any_folder(folder: Path, small_dat
     for word in ("Run ", "Run id ", "Model ", "Look ", "test accuracy "):
         assert any(line.startswith(word) for line in lines[-8:]), output
     assert trained.info.run_id in output and "Traceback" not in output and "Warning" not in output
-    status, output = mlflow_run("evaluate", f"dataset={small_dataset}", cwd=folder, options=("--env-manager", "local"))
+    status, output = mlflow_run(
+        "evaluate", f"dataset={small_dataset}", cwd=empty_folder, options=("--env-manager", "local")
+    )
     assert status == 0, output
-    names = {run.info.run_name: run for run in client_of(folder).search_runs(["0"])}
+    names = {run.info.run_name: run for run in client_of(empty_folder).search_runs(["0"])}
     assert set(names) == {"train-compact-quick", "evaluate-small"}
     assert names["evaluate-small"].data.metrics["test_loss"] == trained.data.metrics["test_loss"]
     # The other way of starting lands in the same experiment of the same store.
-    status, output = run(sys.executable, "-m", "pipelines", "evaluate", "--dataset", small_dataset, cwd=folder)
-    assert status == 0 and len(client_of(folder).search_runs(["0"])) == 3
+    status, output = run(sys.executable, "-m", "pipelines", "evaluate", "--dataset", small_dataset, cwd=empty_folder)
+    assert status == 0 and len(client_of(empty_folder).search_runs(["0"])) == 3
 
 
 @pytest.mark.parametrize(
@@ -93,10 +102,10 @@ def test_mlflow_run_refuses_a_bad_value_and_leaves_no_run_running(folder: Path, 
     assert refused.info.status == "FAILED" and refused.data.tags["reason"] in output
 
 
-def test_a_refusal_exits_with_2_and_makes_no_run(folder: Path) -> None:
-    status, output = run(sys.executable, "-m", "pipelines", "train", "--seed", "-1", cwd=folder)
+def test_a_refusal_exits_with_2_and_makes_no_run(empty_folder: Path) -> None:
+    status, output = run(sys.executable, "-m", "pipelines", "train", "--seed", "-1", cwd=empty_folder)
     assert status == 2 and output == "train: `seed` must be a whole number from 0 to 2,147,483,647; got '-1'.\n"
-    assert not list(folder.iterdir())
+    assert not list(empty_folder.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -199,57 +208,59 @@ def test_a_full_disk_fails_the_run_with_the_reason_and_nothing_is_lost(
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def test_a_server_that_goes_away_gets_everything_later(folder: Path, small_dataset: Path, uninterrupted) -> None:
-    port, server = free_port(), ("server", "--backend-store-uri", f"sqlite:///{folder}/store.db",
-                                 "--artifacts-destination", str(folder / "artifacts"))  # fmt: skip
+def test_a_server_that_goes_away_gets_everything_later(empty_folder: Path, small_dataset: Path, uninterrupted) -> None:
+    port, server = free_port(), ("server", "--backend-store-uri", f"sqlite:///{empty_folder}/store.db",
+                                 "--artifacts-destination", str(empty_folder / "artifacts"))  # fmt: skip
     remote = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     command = (sys.executable, "-m", "pipelines")
-    with serving(folder, *server, port=port):
-        process = start(*command, "train", *LONG, "--dataset", small_dataset, cwd=folder, **remote)
-        wait_for(lambda: list(folder.glob("artifacts/0/*/artifacts/checkpoints/*.npz")))
+    with serving(empty_folder, *server, port=port):
+        process = start(*command, "train", *LONG, "--dataset", small_dataset, cwd=empty_folder, **remote)
+        wait_for(lambda: list(empty_folder.glob("artifacts/0/*/artifacts/checkpoints/*.npz")))
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1 and "Traceback" not in output, output
     assert "The store takes nothing more" in output and "Send it: mlflow run . -e send" in output, output
-    with serving(folder, *server, port=port) as address:
-        status, output = run(*command, "send", cwd=folder, **remote)
-        assert status == 0 and not (folder / "unsent").exists(), output
+    with serving(empty_folder, *server, port=port) as address:
+        status, output = run(*command, "send", cwd=empty_folder, **remote)
+        assert status == 0 and not (empty_folder / "unsent").exists(), output
         client = mlflow.MlflowClient(tracking_uri=address)
         (left,) = client.search_runs(["0"], "tags.kind = 'train'")
         assert left.info.status == "FAILED" and len(client.get_metric_history(left.info.run_id, "train_loss")) == EPOCHS
-        status, output = run(*command, "resume", "--run", left.info.run_id, cwd=folder, **remote)
+        status, output = run(*command, "resume", "--run", left.info.run_id, cwd=empty_folder, **remote)
         assert status == 0 and f"after epoch {EPOCHS}" in output, output
         resumed = resumed_run(client, left.info.run_id)
     assert resumed.data.metrics["test_loss"] == uninterrupted.data.metrics["test_loss"]
 
 
-def test_it_behaves_the_same_with_a_remote_tracking_server(folder: Path, tmp_path_factory, small_dataset: Path) -> None:
+def test_it_behaves_the_same_with_a_remote_tracking_server(
+    empty_folder: Path, tmp_path_factory, small_dataset: Path
+) -> None:
     home = tmp_path_factory.mktemp("server")
     with serving(home, "server", "--backend-store-uri", f"sqlite:///{home}/store.db",
                  "--artifacts-destination", str(home / "artifacts")) as address:  # fmt: skip
         command, remote = (sys.executable, "-m", "pipelines"), {"MLFLOW_TRACKING_URI": address}
-        process = start(*command, "train", *LONG, "--dataset", small_dataset, cwd=folder, **remote)
+        process = start(*command, "train", *LONG, "--dataset", small_dataset, cwd=empty_folder, **remote)
         wait_for(lambda: list(home.glob("artifacts/0/*/artifacts/checkpoints/*.npz")))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         client = mlflow.MlflowClient(tracking_uri=address)
         (left,) = client.search_runs(["0"])
         assert left.info.status == "KILLED"
-        status, output = run(*command, "resume", "--run", left.info.run_id, cwd=folder, **remote)
+        status, output = run(*command, "resume", "--run", left.info.run_id, cwd=empty_folder, **remote)
         assert status == 0 and f"Look     {address}/#/experiments/0/runs/" in output, output
         finished = resumed_run(client, left.info.run_id)
         assert finished.info.status == "FINISHED" and finished.outputs.model_outputs
         status, output = run(
-            sys.executable, "-m", "pipelines", "evaluate", "--dataset", small_dataset, cwd=folder, **remote
+            sys.executable, "-m", "pipelines", "evaluate", "--dataset", small_dataset, cwd=empty_folder, **remote
         )
         assert status == 0, output
         newest = client.search_runs(["0"], max_results=1)[0]
         assert newest.data.metrics["test_accuracy"] == finished.data.metrics["test_accuracy"]
-    assert not list(folder.iterdir()), "nothing is written beside a remote store"
+    assert not list(empty_folder.iterdir()), "nothing is written beside a remote store"
 
 
-def test_a_tracking_server_that_is_not_there_is_said_in_one_line(folder: Path, small_dataset: Path) -> None:
+def test_a_tracking_server_that_is_not_there_is_said_in_one_line(empty_folder: Path, small_dataset: Path) -> None:
     status, output = run(
-        sys.executable, "-m", "pipelines", "train", "--dataset", small_dataset, cwd=folder,
+        sys.executable, "-m", "pipelines", "train", "--dataset", small_dataset, cwd=empty_folder,
         MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
     )  # fmt: skip
     assert (
@@ -257,8 +268,8 @@ def test_a_tracking_server_that_is_not_there_is_said_in_one_line(folder: Path, s
     )
 
 
-def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the_reason(folder: Path) -> None:
-    process = start("mlflow", "run", PROJECT, "-e", "train", cwd=folder)
+def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the_reason(empty_folder: Path) -> None:
+    process = start("mlflow", "run", PROJECT, "-e", "train", cwd=empty_folder)
 
     def command() -> psutil.Process | None:
         below = psutil.Process(process.pid).children(recursive=True)
@@ -274,7 +285,7 @@ def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the
     wait_for(handles_signals)  # It reads its words and imports then; opening the run comes seconds later.
     command().terminate()
     process.communicate(timeout=120)
-    ended = only_run(folder)
+    ended = only_run(empty_folder)
     assert (ended.info.status, ended.data.tags["reason"]) == ("FAILED", "interrupted by SIGTERM")
 
 

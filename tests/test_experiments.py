@@ -34,32 +34,32 @@ def test_experiments_are_chosen_by_number() -> None:
 
 
 def test_a_mix_starts_from_its_largest_share_or_from_the_class_that_is_given() -> None:
-    (mix,) = experiments.kinds("1:0.3+7:0.7", "noisy_digit")
+    (mix,) = experiments.kinds("1:0.3+7:0.7", "noisy_digit", num_classes=10)
     assert (mix.start_class, mix.label) == (7, "noisy 7 → 1:0.3+7:0.7")
-    (given,) = experiments.kinds("7", "digit", "5")
+    (given,) = experiments.kinds("7", "digit", "5", num_classes=10)
     assert (given.start_class, given.label) == (5, "5 → 7")
 
 
 def test_a_kind_is_spelled_out_where_signs_are_not_allowed() -> None:
     words = "3,2+3,1:0.5+7:0.5,1:0.7+7:0.3"
-    spelled = [kind.spelled_out for kind in experiments.kinds(words, "noisy_digit", "5")]
+    spelled = [kind.spelled_out for kind in experiments.kinds(words, "noisy_digit", "5", num_classes=10)]
     assert spelled == ["noisy 5 to 3", "noisy 5 to 2 and 3", "noisy 5 to 1 and 7", "noisy 5 to 0.7 of 1 and 0.3 of 7"]
     every = [kind.spelled_out for each in experiments.EXPERIMENTS for kind in each.kinds]
     assert all(re.fullmatch("[a-z0-9. ]+", name) for name in every) and "2 to 5" in every
 
 
 def test_a_search_has_the_same_start_whatever_else_is_asked_for(data) -> None:
-    few = starts.draw(experiments.kinds("3", "noisy_digit"), 2, 0, data, 10, 0.3)
-    many = starts.draw(experiments.kinds("all", "noisy_digit"), 5, 0, data, 10, 0.3)
+    few = starts.draw(experiments.kinds("3", "noisy_digit", num_classes=10), 2, 0, data, 0.3)
+    many = starts.draw(experiments.kinds("all", "noisy_digit", num_classes=10), 5, 0, data, 0.3)
     np.testing.assert_array_equal(many.starts.images[15:17], few.starts.images)
     np.testing.assert_array_equal(many.seeds[15:17], few.seeds)
     assert len(set(many.seeds)) == 50
-    other = starts.draw(experiments.kinds("3", "noisy_digit"), 2, 1, data, 10, 0.3)
+    other = starts.draw(experiments.kinds("3", "noisy_digit", num_classes=10), 2, 1, data, 0.3)
     assert not np.array_equal(other.starts.images, few.starts.images)
 
 
 def test_a_plan_holds_targets_and_starts_kind_by_kind(data) -> None:
-    plan = starts.draw(experiments.kinds("2+3,7", "digit", "5"), 3, 0, data, 10, 0.3)
+    plan = starts.draw(experiments.kinds("2+3,7", "digit", "5", num_classes=10), 3, 0, data, 0.3)
     assert [kind.target.word for kind in plan.kinds] == ["2+3"] * 3 + ["7"] * 3
     np.testing.assert_allclose(plan.targets[0], [0, 0, 0.5, 0.5, 0, 0, 0, 0, 0, 0])
     assert plan.targets[5].argmax() == 7

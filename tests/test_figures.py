@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mnist_cnn.data.dataset import numbers
 from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.reporting import ablation_figures, image_sheet, search_figures, sweep_charts, training_figures
 from mnist_cnn.reporting.chart_lines import Axis, Line, lines_of_records, lines_of_study
@@ -43,18 +44,20 @@ def test_a_sheet_draws_each_pixel_as_a_square_of_its_own_grey() -> None:
 
 
 def test_a_film_strip_shows_the_way_of_the_first_search_of_each_kind_and_its_nearest_digit() -> None:
-    found = examples.searches(kinds("2,7", "noise"), num_images=3)
+    found = examples.searches(kinds("2,7", "noise", num_classes=10), num_images=3)
     nearest = examples.nearest(found)
     picture = as_pixels(search_figures.film_strip(found, nearest, "Search"))
     for search, times in ((0, 1), (3, 1), (1, 0)):
         assert places_of(picture, enlarged(found.result.snapshots[0, search], 4)) == times
     assert places_of(picture, enlarged(found.result.final[0], 4)) == 2  # its nearest digit is the image itself
-    single = as_pixels(search_figures.film_strip(examples.searches(kinds("2", "noise"), 9), nearest, "Search"))
+    single = as_pixels(
+        search_figures.film_strip(examples.searches(kinds("2", "noise", num_classes=10), 9), nearest, "Search")
+    )
     assert single.shape[0] > picture.shape[0]  # four searches of the only kind
 
 
 def test_last_images_and_frames_hold_every_kind() -> None:
-    found = examples.searches(kinds("all", "noise"), num_images=2)
+    found = examples.searches(kinds("all", "noise", num_classes=10), num_images=2)
     picture = as_pixels(search_figures.finals(found, examples.nearest(found), "Search"))
     assert all(places_of(picture, enlarged(found.result.final[search], 3)) >= 1 for search in (0, 7, 19))
     pictures = search_figures.frames(found, "Search")
@@ -67,7 +70,7 @@ def test_last_images_and_frames_hold_every_kind() -> None:
 
 def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
     def timeline(targets: str, num_images: int, num_snapshots: int) -> list[search_figures.Still]:
-        found = examples.searches(kinds(targets, "noise"), num_images)
+        found = examples.searches(kinds(targets, "noise", num_classes=10), num_images)
         zeros = np.zeros((num_snapshots, len(found.plan.kinds), 28, 28, 1), np.float32)
         result: AscentResult = dataclasses.replace(found.result, steps=np.arange(num_snapshots) * 25, snapshots=zeros)
         return search_figures.timeline(dataclasses.replace(found, result=result))
@@ -82,7 +85,7 @@ def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
 
 
 def test_a_still_is_the_image_in_a_grey_frame() -> None:
-    found = examples.searches(kinds("3", "noise"), num_images=1)
+    found = examples.searches(kinds("3", "noise", num_classes=10), num_images=1)
     still = search_figures.timeline(found)[0]
     assert still.pixels.shape == (240, 256) and (still.pixels[:8] == 128).all()
     grey = found.result.snapshots[0, 0, ..., 0] * 255
@@ -101,7 +104,7 @@ def test_a_trials_strip_has_a_row_a_kind_and_a_column_a_snapshot() -> None:
 
 
 def test_curves_are_those_of_the_searches() -> None:
-    found = examples.searches(kinds("2,3", "noise"), num_images=4)
+    found = examples.searches(kinds("2,3", "noise", num_classes=10), num_images=4)
     axes = search_figures.ascent_curves(found, "Search").axes
     np.testing.assert_allclose(axes[0].lines[0].get_ydata(), np.median(found.result.losses, axis=1))
     np.testing.assert_allclose(axes[3].lines[0].get_ydata(), np.median(found.result.target_probabilities, axis=1))
@@ -117,6 +120,9 @@ def test_learning_curves_draw_training_and_validation_epoch_by_epoch() -> None:
     assert curves["training, by step"] == [0.4, 0.6] and list(loss.lines[0].get_ydata()) == [2.0, 1.0]
     svg = as_svg(training_figures.learning_curves(examples.HISTORY))
     assert svg.startswith("<svg") and "currentColor" in svg and "#000000" not in svg
+    texts = re.findall(r"<text [^>]*font-family: 'DejaVu Sans', 'Verdana', sans-serif[^>]*>(.*?)</text>", svg)
+    assert {"epoch", "training, epoch mean"} <= set(texts) and len(texts) == svg.count("<text ")
+    assert "<metadata" not in svg and "rdf" not in svg
     assert svg == as_svg(training_figures.learning_curves(examples.HISTORY))
 
 
@@ -139,7 +145,7 @@ def test_the_ablations_figures_hold_every_cell() -> None:
     first = table.cells["ordinary", "report L2", "noise"]
     strip = as_pixels(ablation_figures.ablation_strip(table.cells))
     assert places_of(strip, enlarged(first.images[0], 2)) == 3  # once for each regularisation
-    assert places_of(as_pixels(ablation_figures.digits(first)), enlarged(first.images[5], 2)) == 1
+    assert places_of(as_pixels(ablation_figures.digits(first, numbers(10))), enlarged(first.images[5], 2)) == 1
     axes = ablation_figures.ablation_curve(table).axes[0]
     small, large = axes.collections[:2]
     tried = [choice.card.metrics() for choices in table.tried["ordinary"].values() for choice in choices]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mnist_cnn.runtime import fingerprint
-from mnist_cnn.settings import SweepSettings, TrainSettings
+from mnist_cnn.settings import PredictSettings, SweepSettings, TrainSettings, VerdictSettings
 
 
 def of(*argv: str, cls=TrainSettings) -> str:
@@ -34,6 +34,24 @@ def test_data_are_told_by_what_they_hold(tmp_path: Path) -> None:
     assert before == of(f"--dataset={path}")
     path.write_bytes(b"two")
     assert of(f"--dataset={path}") != before
+
+
+def test_pictures_and_answers_are_told_by_what_they_hold(tmp_path: Path) -> None:
+    """`again` did not notice that they had changed."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+    for cls, word in ((PredictSettings, f"--images={tmp_path}"), (VerdictSettings, f"--answers={file}")):
+        file.write_bytes(b"one")
+        before = of(word, cls=cls)
+        assert before == of(word, cls=cls)
+        file.write_bytes(b"two")
+        assert of(word, cls=cls) != before
+    pictures = of(f"--images={tmp_path}", cls=PredictSettings)
+    (tmp_path / "notes.txt").write_bytes(b"no picture")
+    assert of(f"--images={tmp_path}", cls=PredictSettings) == pictures
+    file.rename(tmp_path / "b.png")
+    assert of(f"--images={tmp_path}", cls=PredictSettings) != pictures
+    assert len(of("--images=/none", cls=PredictSettings)) == len(of("--answers=/none", cls=VerdictSettings)) == 16
 
 
 def test_code_counts_that_a_command_imports_directly_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

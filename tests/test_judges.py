@@ -84,7 +84,7 @@ def test_a_judge_learns_and_is_the_same_after_it_was_stored(kind: str, data: dat
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
     assert (given.argmax(axis=1) == data.validation.labels).mean() > 0.4  # the networks take some 20 steps here
     judge.save(tmp_path)
-    np.testing.assert_array_equal(judges.load(tmp_path).predict(images), given)
+    np.testing.assert_array_equal(judges.load(tmp_path, 10).predict(images), given)
     before = judges.content_sha256(tmp_path)
     judges.train(kind, PANEL_A, data, seed=1).judge.save(tmp_path)
     assert judges.content_sha256(tmp_path) == before
@@ -110,20 +110,20 @@ def test_a_class_without_examples_is_never_chosen(data: dataset.Split) -> None:
 
 def test_what_is_no_judge_is_refused(data: dataset.Split, tmp_path: Path) -> None:
     with pytest.raises(judges.JudgeError, match="cannot be read"):
-        judges.load(tmp_path)
+        judges.load(tmp_path, 10)
     for content in (b"", b"no archive"):
         (tmp_path / judges.FILE).write_bytes(content)
         with pytest.raises(judges.JudgeError, match="cannot be read"):
-            judges.load(tmp_path)
+            judges.load(tmp_path, 10)
     np.savez(tmp_path / judges.FILE, form=np.array([object()]))
     with pytest.raises(judges.JudgeError, match="pickled Python objects, which are refused"):
-        judges.load(tmp_path)
+        judges.load(tmp_path, 10)
     judges.train("knn", PANEL_A, data, seed=1).judge.save(tmp_path)
     version = judges.VERSION
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judges, "VERSION", "another")
         with pytest.raises(judges.JudgeError, match=f"of version {version}; this is version another"):
-            judges.load(tmp_path)
+            judges.load(tmp_path, 10)
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_a_run_holds_every_judge_with_its_accuracies(client, trained, small_data
                 f"{name}/{panel}/{kind}" for name in ("validation_accuracy", "test_accuracy", "training_seconds")
             }
             assert model.tags["version"] == judges.VERSION and len(model.tags["sha256"]) == 64
-            judge = judges.load(place(model).parent)
+            judge = judges.load(place(model).parent, 10)
             accuracy = (judge.predict(test.images).argmax(axis=1) == test.labels).mean()
             assert run.data.metrics[f"test_accuracy/{panel}/{kind}"] == pytest.approx(accuracy)
     assert "| B | mixer |" in run.data.tags["mlflow.note.content"]
@@ -172,14 +172,14 @@ def test_a_panel_says_nothing_on_the_terminal(client, trained, data, capfd: pyte
 
 @pytest.mark.slow
 def test_only_a_whole_panel_of_the_same_data_and_version_is_found(client, trained, data) -> None:
-    assert find_panel(PANEL_A, data.validation.digest, seed=0) is None
+    assert find_panel(PANEL_A, data.validation, seed=0) is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judges, "VERSION", "another")
-        assert find_panel(PANEL_A, data.train.digest, seed=0) is None
-    assert find_panel(PANEL_A, data.train.digest, seed=1) is None  # judges of another seed are other judges
+        assert find_panel(PANEL_A, data.train, seed=0) is None
+    assert find_panel(PANEL_A, data.train, seed=1) is None  # judges of another seed are other judges
     with runs.tracked_run("judges", name="cut short") as run:
         log_judge(run, judges.train("mlp", PANEL_A, data, seed=9).judge, PANEL_A, data.train.digest, seed=0)
-    found = find_panel(PANEL_A, data.train.digest, seed=0)
+    found = find_panel(PANEL_A, data.train, seed=0)
     assert found is not None
     seed_0 = judges.train("mlp", PANEL_A, data, seed=0).judge.predict(data.validation.images)
     np.testing.assert_array_equal(found.judges["mlp"].predict(data.validation.images), seed_0)
@@ -212,31 +212,31 @@ def test_a_judge_that_was_tampered_with_is_refused_before_it_is_read(client, tra
     content = path.read_bytes()
     read: list[Path] = []
     load = judges.load
-    monkeypatch.setattr(judges, "load", lambda folder: read.append(folder) or load(folder))
+    monkeypatch.setattr(judges, "load", lambda folder, count: read.append(folder) or load(folder, count))
     try:
         for changed in (content[:-1] + bytes([content[-1] ^ 1]), content[:1000], b""):
             path.write_bytes(changed)
             read.clear()
             stored._load.cache_clear()
             with pytest.raises(TrackingError, match="judge-B-mlp .* is not what was logged.*mlflow run"):
-                find_panel(PANEL_B, data.train.digest, seed=0)
+                find_panel(PANEL_B, data.train, seed=0)
             assert len(read) == judges.KINDS.index("mlp")
         path.unlink()
         stored._load.cache_clear()
         with pytest.raises(TrackingError, match="judge-B-mlp"):
-            find_panel(PANEL_B, data.train.digest, seed=0)
+            find_panel(PANEL_B, data.train, seed=0)
     finally:
         path.write_bytes(content)
     (path.parent / "more.txt").write_text("more")
     stored._load.cache_clear()
     with pytest.raises(TrackingError, match="is not what was logged"):
-        find_panel(PANEL_B, data.train.digest, seed=0)
+        find_panel(PANEL_B, data.train, seed=0)
     (path.parent / "more.txt").unlink()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("panel", PANELS)
-def test_every_judge_reads_97_of_100_real_digits(panel: str) -> None:
+def test_every_judge_reads_97_of_100_real_digits() -> None:
+    """Of panel B, which proves; panel A is made by the same code from the other half."""
     data, test = dataset.split(dataset.load_train()), dataset.load_test()
     for kind in judges.KINDS:
-        assert judges.evaluate(judges.train(kind, panel, data, seed=0).judge, test).accuracy >= 0.97, kind
+        assert judges.evaluate(judges.train(kind, PANEL_B, data, seed=0).judge, test).accuracy >= 0.97, kind

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import yaml
 from mlflow.exceptions import MlflowException
+from PIL import Image
 from test_bad_input import CUT_OR_CHANGED, damaged, every
 
 from mnist_cnn.settings import SettingError
@@ -42,7 +46,7 @@ def fresh(client) -> Iterator[None]:
 
 def load(model: LoggedModel, trust: bool = False) -> keras.Model:
     networks._load.cache_clear()
-    return networks.load(models.resolve(model.uri, trust=trust))
+    return networks.load(models.resolve(model.uri, trust=trust), 10)
 
 
 def refusal(model: LoggedModel) -> str:
@@ -116,3 +120,40 @@ def test_a_served_network_answers_as_itself_and_refuses_what_is_no_image(fresh) 
         with pytest.raises(MlflowException, match="must hold numbers from 0 to 1; 1 are not") as error:
             served.predict(wrong)
         assert error.value.get_http_status_code() == 400
+
+
+def as_png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_a_served_network_takes_pngs_and_refuses_what_does_not_fit(fresh) -> None:
+    network = small()
+    served = mlflow.pyfunc.load_model(logged(network)[0].uri)
+    grey = np.random.default_rng(0).integers(0, 256, (2, 28, 28), np.uint8)
+    texts = [as_png(Image.fromarray(image)) for image in grey]
+    expected = network.predict(grey[..., np.newaxis] / np.float32(255), verbose=0)
+    np.testing.assert_allclose(served.predict(np.array(texts)), expected, rtol=1e-6)
+    np.testing.assert_allclose(served.predict(pd.DataFrame({"png": texts})), expected, rtol=1e-6)
+    with_transparency = Image.fromarray(grey[1])
+    with_transparency.info["transparency"] = 0
+    uri = [f"data:image/png;base64,{text}" for text in texts]
+    np.testing.assert_allclose(served.predict(np.array(uri, object)), expected, rtol=1e-6)
+    for wrong, reason in (
+        ([texts[0], as_png(Image.new("L", (27, 28)))], "28 x 28 pixels; number 1 has the mode L and 27 x 28 pixels"),
+        ([as_png(Image.new("RGB", (28, 28)))], r"must be grey \(mode L\), .* number 0 has the mode RGB"),
+        ([as_png(Image.new("L", (20_000, 20_000)))[:400]], "number 0"),
+        ([texts[0][:40] + "\n" + texts[0][40:], as_png(with_transparency)], "without transparency, .* number 1"),
+        ([base64.b64encode(b"GIF89a" + bytes(40)).decode()], "must be a PNG in base64; number 0 is another file"),
+        (["white"], "must be a PNG in base64; number 0 is none"),
+        ([texts[0][:80]], "must be a PNG in base64; number 0 is none"),
+        ([texts[0], 1], "must have the shape n x 28 x 28 x 1, n at least 1; got 2"),
+        ([], "must have the shape n x 28 x 28 x 1, n at least 1; got 0"),
+    ):
+        with pytest.raises(MlflowException, match=reason) as error:
+            served.predict(np.array(wrong, object))
+        assert error.value.get_http_status_code() == 400
+    for array in (IMAGES[:, :27], IMAGES[..., 0], np.full((1, 28, 28, 1), "white", object)):
+        with pytest.raises(MlflowException, match="Images must h"):
+            served.predict(array)

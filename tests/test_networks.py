@@ -13,7 +13,7 @@ from mnist_cnn.settings.errors import SettingError
 
 @pytest.fixture(scope="module")
 def report() -> keras.Model:
-    return networks.build("report", seed=0)
+    return networks.build("report", seed=0, num_classes=10)
 
 
 def test_the_report_network_has_exactly_the_reports_parameters(report: keras.Model) -> None:
@@ -47,7 +47,7 @@ def test_the_report_network_is_the_reports_layer_for_layer(report: keras.Model) 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_logits_and_probabilities_belong_together(precision: str) -> None:
-    network = networks.build("compact", seed=0, precision=precision)
+    network = networks.build("compact", seed=0, precision=precision, num_classes=10)
     images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
     logits, probabilities = (np.asarray(model(images)) for model in (networks.with_logits(network), network))
     assert logits.dtype == probabilities.dtype == np.float32
@@ -57,12 +57,12 @@ def test_logits_and_probabilities_belong_together(precision: str) -> None:
 
 
 def test_logits_share_the_networks_weights() -> None:
-    network = networks.build("compact", seed=0)
+    network = networks.build("compact", seed=0, num_classes=10)
     assert networks.with_logits(network).trainable_variables[0] is network.trainable_variables[0]
 
 
 def test_the_seed_decides_the_weights() -> None:
-    first, same, other = (networks.build("compact", seed=seed).get_weights()[0] for seed in (1, 1, 2))
+    first, same, other = (networks.build("compact", seed=seed, num_classes=10).get_weights()[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
 
@@ -76,11 +76,11 @@ def test_every_name_is_a_network_that_takes_other_images_and_classes() -> None:
 
 def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(SettingError, match="`network` must be one of compact, wide, smooth, report; got 'huge'"):
-        networks.build("huge", seed=0)
+        networks.build("huge", seed=0, num_classes=10)
 
 
 def test_the_summary_is_plain_text() -> None:
-    text = networks.summary(networks.build("compact", seed=0))
+    text = networks.summary(networks.build("compact", seed=0, num_classes=10))
     assert "logits" in text and "Total params" in text and "\x1b" not in text
 
 
@@ -89,8 +89,8 @@ def test_no_network_reads_otherwise_where_keras_is_set_to_channels_first() -> No
     images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
 
     def of_all() -> dict[str, np.ndarray]:
-        built = {name: networks.build(name, 0) for name in NETWORKS if name != "report"}
-        built |= {kind: judges._build(kind, judges.PARAMETERS[kind]["A"], 0) for kind in ("mlp", "cnn", "mixer")}
+        built = {name: networks.build(name, 0, num_classes=10) for name in NETWORKS if name != "report"}
+        built |= {kind: judges._build(kind, judges.PARAMETERS[kind]["A"], 10, 0) for kind in ("mlp", "cnn", "mixer")}
         for network in built.values():
             for layer in network.layers:
                 assert getattr(layer, "data_format", LAST) == LAST, f"{network.name}, {layer.name}"
@@ -101,7 +101,7 @@ def test_no_network_reads_otherwise_where_keras_is_set_to_channels_first() -> No
     try:
         for name, outputs in of_all().items():
             np.testing.assert_array_equal(outputs, usual[name], err_msg=name)
-        report = networks.build("report", 0)
+        report = networks.build("report", 0, num_classes=10)
         assert all(getattr(layer, "data_format", LAST) == LAST for layer in report.layers)
     finally:
         keras.config.set_image_data_format(LAST)

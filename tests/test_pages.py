@@ -66,6 +66,16 @@ def test_a_page_needs_nothing_but_itself_and_text_is_escaped() -> None:
     assert "<b>Missing: X</b><br>a &lt; b" in missing
 
 
+def test_a_drawing_is_a_picture_that_its_caption_names() -> None:
+    svg = Markup('<svg width="9pt"><text>0.5</text></svg>')
+    markup = HTML.from_string(
+        '{% from "_macros.html" import drawing %}{% call drawing(svg) %}\n<b>A</b> &lt; "{{ b }}"\n{% endcall %}'
+    ).render(svg=svg, b="<B>")
+    name = "A &lt; &#34;&lt;B&gt;&#34;"
+    assert f'<div class="wide" tabindex="0"><svg role="img" aria-label="{name}" width="9pt"><text>' in markup
+    assert '</svg></div><figcaption><b>A</b> &lt; "&lt;B&gt;"' in markup
+
+
 def test_a_value_that_a_template_lacks_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
         render("page.html", title="A title")

@@ -71,7 +71,7 @@ def test_a_run_holds_its_curves_epoch_by_epoch(client, finished) -> None:
     assert linked["validation_accuracy"].value == finished.data.metrics["validation_accuracy"]
     digests = {entry.tags[0].value: entry.dataset.digest for entry in finished.inputs.dataset_inputs}
     assert linked["validation_loss"].dataset_digest == digests["validation"] != linked["train_loss"].dataset_digest
-    steps = client.get_metric_history(finished.info.run_id, "train_loss_by_step")
+    steps = client.get_metric_history(finished.info.run_id, "loss_by_step")
     assert [point.step for point in steps] == list(range(1, 2 * 15 + 1))  # at most 20 an epoch, and no more than steps
 
 
@@ -99,7 +99,7 @@ def test_the_logged_model_is_the_trained_one_linked_to_its_numbers(client, finis
     accuracy = float((network.predict(test.images, verbose=0).argmax(axis=1) == test.labels).mean())
     assert accuracy == numbers["test_accuracy"].value == finished.data.metrics["test_accuracy"]
     info = mlflow.models.get_model_info(f"models:/{model.model_id}")
-    assert info.signature.inputs.inputs[0].shape == (-1, 28, 28, 1)
+    assert info.signature.inputs.inputs[0].type == np.dtype(object)  # arrays or PNGs
     assert info.signature.outputs.inputs[0].shape == (-1, 10)
     assert info.saved_input_example_info is not None
     requirements = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{model.model_id}")).read_text().split()
@@ -177,7 +177,7 @@ def test_an_interrupted_training_is_killed_and_resumes_as_a_new_run_to_the_same_
     assert resumed.data.params == finished.data.params
     for key in ("test_accuracy", "test_loss", "validation_loss", "train_loss"):
         assert resumed.data.metrics[key] == finished.data.metrics[key], key
-    for key in ("train_loss", "train_loss_by_step"):
+    for key in ("train_loss", "loss_by_step"):
         points = client.get_metric_history(resumed.info.run_id, key)
         whole = client.get_metric_history(finished.info.run_id, key)
         assert {point.step: point.value for point in points}[whole[-1].step] == whole[-1].value
@@ -373,6 +373,7 @@ def test_a_server_that_does_not_answer_is_said_at_once(client) -> None:
     mlflow.set_tracking_uri(None)
 
 
+@pytest.mark.slow
 def test_a_space_in_the_path_is_a_space(client, tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "my project"
     folder.mkdir()
@@ -515,7 +516,7 @@ def test_mlflow_still_needs_help_to_save_an_input_example(tmp_path: Path) -> Non
     """When this fails, https://github.com/mlflow/mlflow/issues/16183 is mended: use mlflow.keras.log_model as it is."""
     with pytest.raises(FileNotFoundError, match="input_example.json"):
         mlflow.keras.save_model(
-            networks.build("compact", 0),
+            networks.build("compact", 0, num_classes=10),
             str(tmp_path / "model"),
             input_example=np.zeros((1, 28, 28, 1), np.float32),
             signature=None,

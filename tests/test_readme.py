@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from commands import run
 from conftest import PROJECT
 
 from mnist_cnn.settings import ENTRY_POINTS
@@ -33,11 +37,37 @@ def test_every_room_is_on_the_map() -> None:
     assert set(re.findall(r"^- `(mnist_cnn/\w+)`", README, re.MULTILINE)) == rooms
 
 
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs_from_a_wheel_outside_a_checkout(tmp_path: Path) -> None:
+    tree, installed, elsewhere = (tmp_path / name for name in ("tree", "installed", "elsewhere"))
+    status, listed = run("git", "ls-files", cwd=PROJECT)
+    assert status == 0, listed
+    for name in listed.splitlines():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tree / name)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    for words in (
+        ["wheel", "--no-deps", "-w", str(tmp_path), "."],
+        ["install", "--no-deps", "--target", str(installed)],
+    ):
+        wheels = [str(path) for path in tmp_path.glob("*.whl")]
+        status, output = run(*pip, *words, *wheels, cwd=tree)
+        assert status == 0, output
+    shutil.rmtree(tree)
+    elsewhere.mkdir()
+    where = "import mnist_cnn, pipelines; print(mnist_cnn.__file__, pipelines.__file__)"
+    status, output = run(sys.executable, "-c", "\n".join([*PYTHON, where]), cwd=elsewhere, PYTHONPATH=str(installed))
+    assert status == 0, output
+    assert output.count(str(installed)) == 2 and (elsewhere / "mlflow.db").exists()
+
+
 @pytest.mark.slow
 def test_the_readmes_python_runs_as_it_stands(client: mlflow.MlflowClient) -> None:
     names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    for code in blocks:
+    for code in PYTHON:
         exec(compile(code, "<README>", "exec"), names)
     searches = names["searches"]
     assert searches.final.shape == (20, 28, 28, 1)

@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from mnist_cnn.judging.ablation import READABLE
 from mnist_cnn.reporting.reproduction_page import StepResult
 from mnist_cnn.runtime import fingerprint
 from mnist_cnn.settings import JudgesSettings, ReproduceSettings, Settings, TrainSettings
@@ -184,9 +185,13 @@ def test_every_step_of_both_scales_has_settings_that_can_be_made(monkeypatch: py
         steps = reproduce.plan(ReproduceSettings(scale=scale, seed=3))
         done = {step.name: StepResult(step.name, step.title, "done", run_id="r") for step in steps}
         made = {step.name: step.settings(done) for step in steps}
-        assert list(made) == [step.name for step in steps] and len(made) == 9
+        assert list(made) == [step.name for step in steps] and len(made) == 10
         assert made["judges"].seed == 0 and made["ordinary"].seed == 3  # the same judges for every seed
         assert made["ablation"].networks == "ordinary,readable" and made["sweep_readable"].space.fixed["seed"] == 3
+        on_readable = made["experiments_readable"]
+        assert {
+            name: getattr(on_readable, name) for name in READABLE
+        } == READABLE and on_readable.model == "models:/m-1"
         assert {made[name].COMMAND for name in made} == {
             "train", "judges", "experiments", "sweep", "compare", "ablation", "register"
         }  # fmt: skip

@@ -47,6 +47,7 @@ STEPS = [
     "A readable network",
     "Two panels of judges",
     "The six experiments",
+    "The six experiments on the readable network",
     "A sweep on the ordinary network",
     "A sweep on the readable network",
     "The sweeps side by side",
@@ -58,6 +59,7 @@ NAMES = [
     "readable",
     "judges",
     "experiments",
+    "experiments_readable",
     "sweep_ordinary",
     "sweep_readable",
     "compare",
@@ -90,7 +92,7 @@ def test_every_step_is_a_run_below_and_is_told_with_the_time(home: Path) -> None
     printed = (home / "output.txt").read_text()
     assert "Traceback" not in printed and "Warning" not in printed
     for number, title in enumerate(STEPS, 1):
-        head = rf"^\[{number}/9\] {re.escape(title)}"
+        head = rf"^\[{number}/10\] {re.escape(title)}"
         assert re.search(rf"{head} · .+ gone, about .+ to go$", printed, re.MULTILINE), title
         assert re.search(rf"{head}: done in ", printed, re.MULTILINE), title
     whole = reproduction_of(home)
@@ -98,7 +100,7 @@ def test_every_step_is_a_run_below_and_is_told_with_the_time(home: Path) -> None
     below = client_of(home).search_runs(["0"], f"tags.`mlflow.parentRunId` = '{whole.info.run_id}'")
     kinds = sorted(run.data.tags["kind"] for run in below)
     assert kinds == sorted(
-        ["train", "train", "judges", "experiments", "sweep", "sweep", "compare", "ablation", "register"]
+        ["train", "train", "judges", "experiments", "experiments", "sweep", "sweep", "compare", "ablation", "register"]
     )
     assert all(run.info.status == "FINISHED" for run in below)
 
@@ -107,7 +109,7 @@ def test_a_second_call_does_again_only_what_asks_the_registry(home: Path) -> Non
     known = {run.info.run_id for run in client_of(home).search_runs(["0"])}
     status, output = mlflow_run("main", "scale=smoke", cwd=home)
     assert status == 0, output
-    assert output.count("up to date: the run") == 8
+    assert output.count("up to date: the run") == 9
     made = [run for run in client_of(home).search_runs(["0"]) if run.info.run_id not in known]
     assert sorted(run.data.tags["kind"] for run in made) == ["register", "reproduce"]
     assert len(client_of(home).search_model_versions("name = 'mnist-cnn-smoke'")) == 1
@@ -148,8 +150,8 @@ def test_it_is_interrupted_or_killed_and_the_same_command_continues(home: Path) 
 
     wait_for(lambda: time.time() - beat() > silent)
     status, output = mlflow_run("main", "scale=smoke", cwd=home)
-    assert status == 0 and output.count("up to date: the run") == 7, output
-    assert re.search(rf"^\[8/9\] {re.escape(STEPS[7])}: done in ", output, re.MULTILINE)
+    assert status == 0 and output.count("up to date: the run") == 8, output
+    assert re.search(rf"^\[9/10\] {re.escape(STEPS[8])}: done in ", output, re.MULTILINE)
     assert not client.search_runs(["0"], "attributes.status = 'RUNNING'")
     states = [run.info.status for run in client.search_runs(["0"], "tags.kind = 'reproduce'", max_results=3)]
     assert states == ["FINISHED", "FAILED", "FAILED"]  # what was interrupted `mlflow run` calls a failure
@@ -160,7 +162,7 @@ def test_it_continues_on_a_tracking_server(home: Path, tmp_path: Path) -> None:
                  "--artifacts-destination", str(home / "mlruns")) as address:  # fmt: skip
         words = (sys.executable, "-m", "pipelines", "reproduce", "--scale=smoke")
         status, output = run(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=address)
-        assert status == 0 and output.count("up to date: the run") == 8, output
+        assert status == 0 and output.count("up to date: the run") == 9, output
         assert f"Look     {address}/#/experiments/0/runs/" in output
         client = mlflow.MlflowClient(tracking_uri=address)
         assert len(client.search_model_versions("name = 'mnist-cnn-smoke'")) == 1
@@ -174,8 +176,8 @@ def test_it_continues_on_a_tracking_server(home: Path, tmp_path: Path) -> None:
         ("ablation",),
         ("sweep_ordinary", "compare"),
         ("ordinary", "experiments", "sweep_ordinary", "compare", "ablation"),
-        ("readable", "sweep_readable", "compare", "ablation", "register"),
-        ("judges", "experiments", "sweep_ordinary", "sweep_readable", "compare", "ablation", "register"),
+        ("readable", "experiments_readable", "sweep_readable", "compare", "ablation", "register"),
+        tuple(NAMES[2:]),
         tuple(NAMES),
     ],
 )
@@ -195,14 +197,16 @@ def test_what_is_missing_is_named_on_the_page_and_the_rest_is_there(
     for name in absent:
         assert f"{name} has no luck" in page
     shown = {
-        "experiments": "5. Mixed targets from noise",
+        "experiments": "The ordinary network, the report&#39;s settings.",
+        "experiments_readable": "The readable network, its own settings.",
         "register": "mnist-cnn-smoke, version 1",
-        "ablation": "The first search for each digit",
+        "ablation": "The first search for each class",
     }
     for name, words in shown.items():
         assert (words in page) == (name not in absent), name
     assert ("Beside the reference report" in page) == (not {"ordinary", "readable"} <= set(absent))
-    assert page.count("<h2>") == 7 and page.count("failed") >= len(absent)
+    assert ('id="play-network"' in page) == ("readable" not in absent)
+    assert page.count("<h2>") == 8 and page.count("failed") >= len(absent)
 
 
 def test_the_page_needs_no_network_and_fits_screen_phone_and_paper(home: Path) -> None:
@@ -214,10 +218,11 @@ def test_the_page_needs_no_network_and_fits_screen_phone_and_paper(home: Path) -
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(address)
-        for title in ("Are the images readable?", "Training", "The six experiments", "What regularisation does",
-                      "What each ingredient adds", "The registered version", "How it was made"):  # fmt: skip
+        for title in ("Are the images readable?", "Play with it", "Training", "The six experiments",
+                      "What regularisation does", "What each ingredient adds", "The registered version",
+                      "How it was made"):  # fmt: skip
             page.get_by_role("heading", name=title, exact=True).wait_for()
-        assert page.locator(".missing").count() == 1  # that it is the smoke
+        assert page.locator(".missing:visible").count() == 1  # that it is the smoke
         page.screenshot(path=pictures / "page_light.png", full_page=True)
         # A film plays from its start to its end.
         player = page.locator(".player").nth(3)
@@ -242,7 +247,7 @@ def test_the_page_needs_no_network_and_fits_screen_phone_and_paper(home: Path) -
         assert not page.locator(".controls").first.is_visible()
         assert len(page.pdf(format="A4")) > 100_000
         assert not faults
-    assert {url for url in asked if not url.startswith("data:")} == {address}
+    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {address}
 
 
 def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
@@ -300,10 +305,9 @@ def test_a_stranger_finds_the_way_in_the_ui(home: Path) -> None:
 
 
 def documented(start: str) -> str:
-    """The line of the commands in docs/registry.md that begins so."""
+    """The first line of the commands in docs/registry.md that begins so."""
     page = (PROJECT / "docs" / "registry.md").read_text()
-    (line,) = [line for line in page.splitlines() if line.startswith(start)]
-    return line
+    return next(line for line in page.splitlines() if line.startswith(start))
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +367,7 @@ def test_the_gallery_uses_the_library_alone(champion: Path, tmp_path: Path) -> N
     assert sheet.shape[0] == 1120 and sheet.shape[1] % 112 == 0 and sheet.std() > 10
 
 
+@pytest.mark.filterwarnings("ignore:no search has reached its target")  # the readable network has learnt little here
 def test_every_step_can_be_done_again_to_the_last_bit(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,7 +93,7 @@ def test_a_worker_can_be_started_with_the_words_of_a_sweep() -> None:
         (["--model", ""], "must be the id of a run"),
         (["--start", "noise,white"], "got 'white'"),
         (["--start", "noise,noise"], "holds a value twice"),
-        (["--targets", "2|12"], "12"),
+        (["--targets", "2|52"], "52"),
         (["--steps", "10..20"], "must be one value"),
         (["--sampler", "grid"], "for `sampler` is grid"),
         (["--goal", "loss,probability", "--pruner", "median"], "`goal` names two"),

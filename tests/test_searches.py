@@ -112,7 +112,7 @@ def test_a_search_is_scored_by_judges_of_panel_a(client, searched) -> None:
     table = json.loads(local(searched, "searches.json").read_text())
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
     arrays = np.load(local(searched, "arrays.npz"))
-    panel = find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train.digest, seed=0)
+    panel = find_panel("A", dataset.split(dataset.load_train(lines_source(searched))).train, seed=0)
     assert panel is not None
     for kind, opinions in panel.opinions(arrays["snapshots"][-1]).items():
         assert [line[f"judge_{kind}"] for line in lines] == opinions.argmax(axis=1).tolist()
@@ -169,7 +169,7 @@ def test_the_way_can_be_scrubbed_through_and_watched(client, searched) -> None:
 
 def test_a_timeline_is_bounded_whatever_is_asked_for() -> None:
     def of(words: str, num_images: int, num_snapshots: int) -> list[search_figures.Still]:
-        kinds = [kind for kind in kinds_of(words, "noise") for _ in range(num_images)]
+        kinds = [kind for kind in kinds_of(words, "noise", num_classes=10) for _ in range(num_images)]
         snapshots = np.zeros((num_snapshots, len(kinds), 28, 28, 1), np.float32)
         result = SimpleNamespace(snapshots=snapshots, steps=np.arange(num_snapshots) * 25)
         plan = SimpleNamespace(kinds=tuple(kinds))
@@ -227,6 +227,7 @@ def test_the_newest_trained_model_is_taken_where_none_is_given_and_said(client, 
         call("optimize", [*SHORT, "--model", "models:/m-nothing", "--dataset", str(small_dataset)])
 
 
+@pytest.mark.slow
 def test_the_newest_model_is_that_of_the_same_data(client, model, small_dataset: Path, tmp_path: Path) -> None:
     others = tmp_path / "others.npz"
     with np.load(small_dataset) as arrays:
@@ -275,6 +276,7 @@ def test_a_model_that_was_not_stored_whole_is_not_the_newest(client, model, smal
     assert models.resolve("", data).uri == model
 
 
+@pytest.mark.slow
 def test_a_model_without_an_axis_of_channels_is_evaluated_and_searched(client, small_dataset: Path, model) -> None:
     uri = log_network(client, (28, 28), 10, "softmax")
     with pytest.warns(Notice, match="takes images of the shape \\(28, 28\\)"):
@@ -287,12 +289,12 @@ def test_a_model_without_an_axis_of_channels_is_evaluated_and_searched(client, s
 
 def test_a_loaded_model_that_was_changed_is_loaded_anew(client, model) -> None:
     logged = models.resolve(model)
-    network = networks.load(logged)
-    assert networks.load(logged) is network
+    network = networks.load(logged, 10)
+    assert networks.load(logged, 10) is network
     images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     before = network(images).numpy()
     network.set_weights([0 * weight for weight in network.get_weights()])
-    np.testing.assert_array_equal(networks.load(logged)(images), before)
+    np.testing.assert_array_equal(networks.load(logged, 10)(images), before)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +308,8 @@ def test_a_loaded_model_that_was_changed_is_loaded_anew(client, model) -> None:
 )  # fmt: skip
 def test_classes_that_a_command_needs_are_missed_before_a_run_opens(client, small_dataset, tmp_path, command, words):
     with np.load(small_dataset) as whole:
-        few = {f"{x}_{part}": whole[f"{x}_{part}"][whole[f"y_{part}"] < 5] for x in "xy" for part in ("train", "test")}
+        kept = {part: ~np.isin(whole[f"y_{part}"], (5, 7)) for part in ("train", "test")}
+        few = {f"{x}_{part}": whole[f"{x}_{part}"][kept[part]] for x in "xy" for part in kept}
     np.savez(tmp_path / "few.npz", **few)
     before = len(client.search_runs(["0"]))
     with pytest.raises(SettingError, match="few.npz that (do not )?train hold none of class [57]"):

@@ -38,6 +38,7 @@ REQUIRED = {
     "trial": "mine:3",
     "version": "3",
     "to": "site",
+    "images": "pictures",
 }
 
 
@@ -89,7 +90,7 @@ def parsed(line: str, *, as_mlflow: bool = True) -> Settings:
         (ENTRY_POINTS["ablation"], "networks", "robust,robust", "all, or several of ordinary, noise-trained"),
         (ENTRY_POINTS["experiments"], "experiments", "7", "all, or numbers from 1 to 6"),
         (ENTRY_POINTS["sweep"], "goal", "loss,loss", "one or two of recognised, diversity"),
-        (OptimizeSettings, "start_class", "10", "target, or a class from 0 to 9"),
+        (OptimizeSettings, "start_class", "47", "target, or a class from 0 to 46"),
     ],
 )
 def test_a_bad_word_is_refused_in_one_line_with_name_value_and_what_is_allowed(

@@ -197,6 +197,32 @@ def test_a_process_that_never_signed_here_is_gone(tmp_path: Path) -> None:
     assert opened(tmp_path / "a").settle() == [0]
 
 
+def test_the_run_of_a_study_is_opened_by_its_maker_or_by_who_takes_its_place(tmp_path: Path, monkeypatch) -> None:
+    sweep = opened(tmp_path / "journal")
+    attributes, me = sweep.optuna_study, sweep.processes.this
+    assert sweep.await_run_id() == "", "it has made the study, and opens the run"
+    attributes.set_user_attr(study.MAKER, DEAD)
+    assert sweep.await_run_id() == "" and attributes.user_attrs[study.MAKER] == me
+    monkeypatch.setattr(sweep.processes, "is_alive", lambda process: True)
+    attributes.set_user_attr(study.MAKER, DEAD)
+    opening = threading.Timer(0.2, sweep.set_run, ("a run", "a store"))
+    opening.start()
+    assert sweep.await_run_id() == "a run" and attributes.user_attrs[study.MAKER] == DEAD
+    opening.join()
+    attributes.set_user_attr(study.RUN_ID, "")
+    monkeypatch.setattr(study, "SECONDS_TO_OPEN", 0.1)
+    assert sweep.await_run_id() == "" and attributes.user_attrs[study.MAKER] == me
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_database_that_was_lost_for_a_moment_is_told_from_other_errors(tmp_path: Path, capsys, is_lost: bool) -> None:
+    error, cause = RuntimeError("of Optuna"), Exception("of SQLAlchemy")
+    cause.connection_invalidated = is_lost
+    error.__cause__ = cause
+    assert opened(tmp_path / "journal").recover(error) is is_lost
+    assert ("the sweep continues" in capsys.readouterr().out) is is_lost
+
+
 def test_what_was_lost_before_it_could_be_retried_is_retried_once(tmp_path: Path, monkeypatch) -> None:
     sweep = opened(tmp_path / "a", GRID, sampler="grid")
     lost = start_and_die(sweep)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
+from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
 from mnist_cnn.sweeps import study, worker
 from mnist_cnn.sweeps.study import Outcome
@@ -44,6 +45,18 @@ def words(store: Path, small_dataset: Path) -> list[str]:
         call("train", ["--dataset", str(small_dataset), "--batch_size", "64"])
         model = mlflow.search_logged_models(max_results=1, output_format="list")[0].model_id
     return [*SHORT, *ONE, f"--model=models:/{model}", f"--dataset={small_dataset}"]
+
+
+@pytest.fixture(autouse=True)
+def without_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep's charts take longer than the sweeps here; they are drawn where a test asks for the fixture `charts`."""
+    if "charts" not in request.fixturenames:
+        monkeypatch.setattr(sweep_charts, "draw_all", lambda *given: {})
+
+
+@pytest.fixture
+def charts() -> None:
+    """A sweep draws its charts."""
 
 
 def opened(name: str) -> optuna.Study:
@@ -101,6 +114,7 @@ def test_a_sweep_is_a_run_with_a_run_for_each_trial(client, swept: str) -> None:
     for child, trial in zip(children, found, strict=True):
         assert float(child.data.params["l2_weight"]) == trial.params["l2_weight"]
         assert child.data.metrics["target_probability"] == trial.value
+        assert min(child.data.metrics) == "Goal probability"  # MLflow's Compare opens with it
         curve = client.get_metric_history(child.info.run_id, "target_probability")
         assert [point.step for point in curve] == [2, 4, 6]
         assert trial.user_attrs["run_id"] == child.info.run_id
@@ -173,6 +187,7 @@ def test_a_trial_that_is_not_there_is_refused(client, swept: str, word: str) -> 
         call("replay", [f"--trial={word}"])
 
 
+@pytest.mark.slow
 def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str], capsys) -> None:
     keep = [word for word in words if "pruner" not in word]
     call("sweep", [*keep, "--sweep=pruned", "--pruner=median", "--sampler=random", "--n_trials=14"])
@@ -188,13 +203,15 @@ def test_trials_that_fall_behind_are_pruned_and_say_when(client, words: list[str
     assert all("film_strip.png" in {f.path for f in client.list_artifacts(child.info.run_id)} for child in pruned)
 
 
-def test_two_goals_come_to_a_front(client, words: list[str]) -> None:
+@pytest.mark.slow
+def test_two_goals_come_to_a_front(client, words: list[str], charts) -> None:
     own = [word for word in words if "goal" not in word and "pruner" not in word]
     call("sweep", [*own, "--sweep=two", "--goal=probability,loss", "--n_trials=6"])
     parent, children, found = agree(client, "two")
     pictures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
     assert {"figures/pareto_front.png", "figures/slices_loss.png"} <= pictures
     assert all(json.loads(child.data.tags["values"])[1] == child.data.metrics["loss"] for child in children)
+    assert all(child.data.metrics["Goal loss"] == child.data.metrics["loss"] for child in children)
     tags = parent.data.tags
     front = [trial.number for trial in opened("two").best_trials]
     assert sorted(front) == [int(number) for number in tags["pareto_front"].split(", ")]

@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -43,9 +43,9 @@ ONE_OPEN = [
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, store: Path, small_dataset: Path) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, fresh_store: Callable[[Path], Path], small_dataset: Path) -> Path:
     """A folder with a store that holds a network."""
-    folder = tmp_path_factory.mktemp("sweeps")
+    folder = fresh_store(tmp_path_factory.mktemp("sweeps"))
     status, output = run(
         sys.executable, "-m", "pipelines", "train", "--dataset", small_dataset, "--batch_size=64", cwd=folder
     )

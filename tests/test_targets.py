@@ -16,7 +16,7 @@ from mnist_cnn.settings import targets
     ],
 )
 def test_words_are_read_as_shares(words: str, expected: list[dict[int, float]]) -> None:
-    found = targets.parse(words)
+    found = targets.parse(words, 10)
     assert [dict(target.shares) for target in found] == [pytest.approx(shares) for shares in expected]
     for target in found:
         assert sum(target.distribution(10)) == pytest.approx(1)
@@ -33,7 +33,7 @@ def test_all_means_the_classes_of_the_network() -> None:
     ("words", "reason"),
     [
         ("", "'' is not a class"),
-        ("10", "'10' is not a class; classes are 0 to 9"),
+        ("47", "'47' is not a class; classes are 0 to 46"),
         ("-1", "'-1' is not a class"),
         ("2.0", "is not a class"),
         ("two", "is not a class"),

@@ -20,7 +20,7 @@ def data(small_dataset: Path) -> dataset.Split:
 
 
 def train(data: dataset.Split, settings: TrainSettings, state: loop.TrainingState | None = None, **options: object):
-    network = networks.build(settings.network, settings.seed)
+    network = networks.build(settings.network, settings.seed, num_classes=10)
     states: list[loop.TrainingState] = []
     result = loop.train(
         network, data, settings, state=state, on_epoch=lambda _, state: states.append(state()), **options
@@ -83,7 +83,7 @@ def test_it_is_keras_own_training_step(data: dataset.Split) -> None:
         batch_size=64, learning_rate=1e-3, schedule="constant", label_smoothing=0.1, recalibrate=False, seed=1
     )
     network, result, _ = train(data, settings)
-    reference = networks.build("compact", 1)
+    reference = networks.build("compact", 1, num_classes=10)
     logits = networks.with_logits(reference)
     logits.compile(
         keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
@@ -124,7 +124,7 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:
 
 
 def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(data: dataset.Split) -> None:
-    network = networks.build("compact", 0)
+    network = networks.build("compact", 0, num_classes=10)
     loop.recalibrate(network, data.train, TrainSettings(batch_size=900))
     convolution = network.layers[1]
     normalization = network.layers[2]
@@ -146,7 +146,7 @@ def test_weight_decay_shrinks_kernels_and_nothing_else(data: dataset.Split) -> N
 
 @pytest.mark.slow
 def test_mixed_bfloat16_trains(data: dataset.Split) -> None:
-    network = networks.build("compact", 0, precision="mixed_bfloat16")
+    network = networks.build("compact", 0, precision="mixed_bfloat16", num_classes=10)
     result = loop.train(network, data, TrainSettings(epochs=2, batch_size=64, precision="mixed_bfloat16"))
     assert result.history[-1].loss < result.history[0].loss
     assert {variable.dtype for variable in network.trainable_variables} == {"float32"}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data import npz
 from mnist_cnn.settings.errors import Notice, SettingError
 from mnist_cnn.settings.fields import cut, shown
+from mnist_cnn.settings.targets import MNIST_CLASSES, MOST_CLASSES
 
 MNIST_PATH = Path(__file__).parent / "mnist.npz"
 
@@ -34,9 +35,12 @@ TRAINING_IMAGES_FOR_A_TEST_IMAGE = 6
 FEWEST = 600
 """Training images of a part of MNIST: enough that each class is in all that is made of them."""
 
-NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28, 1)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+NAMES_KEY = "class_names"
+"""An array that a file may hold besides: a text for each class."""
+
+LONGEST_NAME = 30
 
 
 class DatasetError(SettingError):
@@ -48,10 +52,12 @@ class LabelledImages:
     """Images with their labels.
 
     images: (n, 28, 28, 1) float32 in [0, 1].
-    labels: (n,) int32 in 0..9.
+    labels: (n,) int32 in 0..k-1.
     digest: 16 hexadecimal digits that tell these images and labels from others, made from SHA-256 of both arrays.
     source: path of the file, or the word for a part of MNIST.
     name: `mnist`, `mnist-6000` of a part of it, or the file's name without its ending.
+    class_names: k texts, of the whole data set also where this is a part of it. Without them the classes have numbers,
+    up to the largest label.
     """
 
     images: NDArray[np.float32]
@@ -59,6 +65,15 @@ class LabelledImages:
     digest: str
     source: str
     name: str
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.class_names:
+            object.__setattr__(self, "class_names", numbers(int(self.labels.max(initial=-1)) + 1))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +82,14 @@ class LabelledImages:
         """Some of the images. word: what tells their digest from that of the whole."""
         digest = _digest(f"{self.digest} {word}")
         return dataclasses.replace(self, images=self.images[which], labels=self.labels[which], digest=digest)
+
+
+def numbers(num_classes: int) -> tuple[str, ...]:
+    """The names of classes that have none: `0`, `1`, ..."""
+    return tuple(map(str, range(num_classes)))
+
+
+DIGITS = numbers(MNIST_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,7 @@ def first_of(images: LabelledImages, count: int) -> LabelledImages:
 
 
 def missing_classes(images: LabelledImages) -> list[int]:
-    return sorted(set(range(NUM_CLASSES)) - set(images.labels.tolist()))
+    return sorted(set(range(images.num_classes)) - set(images.labels.tolist()))
 
 
 def refuse_missing_classes(data: Split) -> None:
@@ -140,9 +163,14 @@ def refuse_missing_classes(data: Split) -> None:
         if missing := missing_classes(images):
             raise DatasetError(
                 f"`dataset`: the {len(images):,} images of {images.source} that {word} hold none of class "
-                f"{', '.join(map(str, missing))}. Judges need every class from 0 to {NUM_CLASSES - 1}: take a data set "
-                "that has them, or more of its images."
+                f"{cut(', '.join(map(str, missing)), 40)}. Judges need every class from 0 to {images.num_classes - 1}: "
+                "take a data set that has them, or more of its images."
             )
+
+
+def is_mnist(images: LabelledImages) -> bool:
+    """Whether they are MNIST's, or the first of them."""
+    return word_for(images) == "mnist" or bool(_count_of(images.source))
 
 
 def word_for(images: LabelledImages) -> str:
@@ -174,13 +202,15 @@ def _read_images(dataset: str, part: str) -> LabelledImages:
         first = _load("mnist", part).part(slice(kept), f"first {kept}")
         return dataclasses.replace(first, source=dataset, name=dataset.replace(":", "-"))
     path = MNIST_PATH if dataset == "mnist" else Path(dataset)
-    read = _read(path, (f"x_{part}", f"y_{part}"))
-    pixels, labels = (read[f"{axis}_{part}"] for axis in "xy")
-    for key, what, most in ((f"x_{part}", "values of", 255), (f"y_{part}", "labels in", NUM_CLASSES - 1)):
-        low, high = read[key].min(), read[key].max()
-        if low < 0 or high > most:
-            raise DatasetError(f"{path}: {what} `{key}` must be from 0 to {most}; they are from {low} to {high}.")
-    hashes = {key: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for key, array in read.items()}
+    own = (f"x_{part}", f"y_{part}")
+    # The training images say how many classes there are; of the test images nothing is read for that.
+    read = _read(path, (*own, "y_train", NAMES_KEY))
+    _refuse_beyond(path, "y_train", "labels in", read["y_train"], MOST_CLASSES - 1)
+    class_names = _class_names(path, read.get(NAMES_KEY), int(read["y_train"].max()) + 1)
+    _refuse_beyond(path, own[0], "values of", read[own[0]], 255)
+    _refuse_beyond(path, own[1], "labels in", read[own[1]], len(class_names) - 1)
+    pixels, labels = (read[key] for key in own)
+    hashes = {key: hashlib.sha256(np.ascontiguousarray(read[key]).data).hexdigest() for key in read if key in own}
     for key, found in hashes.items():
         if dataset == "mnist" and found != MNIST_SHA256[key]:
             raise DatasetError(
@@ -190,7 +220,38 @@ def _read_images(dataset: str, part: str) -> LabelledImages:
     images = pixels.astype(np.float32)[..., np.newaxis]
     images /= 255
     name = "mnist" if dataset == "mnist" else path.stem
-    return LabelledImages(images, labels.astype(np.int32), _digest("".join(hashes.values())), str(path.resolve()), name)
+    digest, source = _digest("".join(hashes.values())), str(path.resolve())
+    return LabelledImages(images, labels.astype(np.int32), digest, source, name, class_names)
+
+
+def _refuse_beyond(path: Path, key: str, what: str, array: NDArray[Any], most: int) -> None:
+    low, high = array.min(), array.max()
+    if low < 0 or high > most:
+        raise DatasetError(f"{path}: {what} `{key}` must be from 0 to {most}; they are from {low} to {high}.")
+
+
+def _class_names(path: Path, names: NDArray[Any] | None, num_classes: int) -> tuple[str, ...]:
+    """The names of a file, checked; numbers where it has none. Raises `DatasetError`, also for a single class."""
+    if num_classes < 2:
+        raise DatasetError(f"{path}: `y_train` must have 2 to {MOST_CLASSES} classes; all its labels are 0.")
+    if names is None:
+        return numbers(num_classes)
+    if names.dtype.kind != "U" or names.shape != (num_classes,):
+        raise DatasetError(
+            f"{path}: `{NAMES_KEY}` must be {num_classes} texts, one for each label from 0 to {num_classes - 1} of "
+            f"`y_train`; got {names.dtype} of the shape {names.shape}."
+        )
+    try:
+        known: list[str] = names.tolist()
+    except (ValueError, SystemError) as error:  # as numpy calls numbers that are no characters
+        raise DatasetError(f"{path}: `{NAMES_KEY}` cannot be read as text.") from error
+    for number, name in enumerate(known):
+        if name != name.strip() or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+            what = f"a printable text of 1 to {LONGEST_NAME} characters, without spaces around it"
+            raise DatasetError(f"{path}: the name of class {number} must be {what}; got {shown(name)}.")
+        if name in known[:number]:
+            raise DatasetError(f"{path}: `{NAMES_KEY}` must differ; {shown(name)} stands there twice.")
+    return tuple(known)
 
 
 def _digest(text: str) -> str:
@@ -249,4 +310,4 @@ def _check_forms(path: Path, forms: dict[str, npz.Form]) -> None:
         if labels != shape[:1]:
             raise DatasetError(f"{path}: `{y}` must have the shape {shape[:1]}, one label an image; got {labels}.")
         if labels_dtype.kind not in "ui":
-            raise DatasetError(f"{path}: `{y}` must have the dtype uint8 (labels 0 to 9); got {labels_dtype}.")
+            raise DatasetError(f"{path}: `{y}` must have the dtype uint8 (labels from 0); got {labels_dtype}.")

@@ -19,6 +19,11 @@ class Share:
     high: float
 
 
+def named(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """A number and the ends of its interval, by the names under which a run holds them."""
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
 @dataclass(frozen=True)
 class Difference:
     """first - second with a 95 % interval."""

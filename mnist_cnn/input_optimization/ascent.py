@@ -18,13 +18,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from mnist_cnn.input_optimization import objectives, penalties
+from mnist_cnn.input_optimization import checks, objectives, penalties
+from mnist_cnn.input_optimization.inversion import WantedFeatures
 from mnist_cnn.input_optimization.result import AscentResult, empty_result, warn_of_failure
 from mnist_cnn.models import logits, transforms
 from mnist_cnn.models.forward import Kept, form_of
 from mnist_cnn.models.logits import UNIT
 from mnist_cnn.settings import AscentSettings
-from mnist_cnn.settings.errors import Notice, SettingError
+from mnist_cnn.settings.errors import Notice
 
 LARGEST_BATCH = 256
 """Images that share a batch where memory allows."""
@@ -48,7 +49,8 @@ POSE, DIRECTION = -1, -2
 
 _AFFINE = ("shift", "degrees", "scale")
 _WEIGHTS = (*(f"{name}_weight" for name in penalties.PENALTIES), "feature_weight")
-_NUMBERS = ("learning_rate", "temperature", *_WEIGHTS, "pose", *_AFFINE, "noise")
+_SCHEDULE = ("l2_weight_first", "l2_until", "inversion_weight", "inversion_from", "inversion_until")
+_NUMBERS = ("learning_rate", "temperature", *_WEIGHTS, *_SCHEDULE, "pose", *_AFFINE, "noise")
 """Settings that every image has one of its own of."""
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
@@ -65,6 +67,7 @@ def ascend(
     targets: ArrayLike,
     settings: AscentSettings | None = None,
     *,
+    features: WantedFeatures | None = None,
     value_range: tuple[float, float] = UNIT,
     on_progress: Callable[[int, int], None] | None = None,
     on_snapshot: Callable[[AscentResult, int], None] | None = None,
@@ -75,6 +78,7 @@ def ascend(
     starts: (n, height, width, channels) within `value_range`, or the form that the network takes.
     targets: (n, k) or (k,) shares of the classes, rows sum to 1.
     settings: numbers for all images, or arrays of n for all but steps, schedule and objective.
+    features: what `inversion_weight` leads to, a row for each image: see `inversion.statistics`.
     value_range: what is black and what is white to the network: (0, 255) for one with its preprocessing inside.
     Learning rate, penalties and noise are in shares of this range, whatever it is.
     on_progress: called with image-steps done and image-steps in all.
@@ -85,15 +89,19 @@ def ascend(
     looks wrong is said in a `Notice`, which is a warning.
     """
     settings = settings or AscentSettings()
-    value_range = _checked_range(value_range)
-    images = _checked_starts(starts, network, value_range)
-    numbers = {name: _spread(settings, name, len(images), np.float32) for name in _NUMBERS}
-    seeds = _spread(settings, "seed", len(images), np.int32)
+    value_range = checks.checked_range(value_range)
+    images = checks.checked_starts(starts, network, value_range)
+    numbers = {name: checks.spread(settings, name, len(images), np.float32) for name in _NUMBERS}
+    seeds = checks.spread(settings, "seed", len(images), np.int32)
     loop = _loop_for(network, images.shape[1:], numbers, settings, value_range)
     if loop.is_sigmoid:
         text = f"the network {network.name} ends in sigmoids: each class has a probability of its own."
         warnings.warn(text, Notice, stacklevel=2)
-    wanted = _checked_targets(targets, len(images), loop.num_classes)
+    wanted = checks.checked_targets(targets, len(images), loop.num_classes)
+    led_to = np.zeros((len(images), 0), np.float32)
+    if numbers["inversion_weight"].any():
+        led_to = checks.checked_features(features, len(images), loop.num_features)
+        numbers["inversion_weight"] = numbers["inversion_weight"] / np.float32(features.scale if features else 1)
     found = empty_result(form_of(network, images.shape[1:]), wanted, settings)
     batch, lanes = loop.batch_size(settings.memory_gib)
     searches = []
@@ -102,7 +110,7 @@ def ascend(
         filled = np.arange(part.start, part.stop)
         filled = np.pad(filled, (0, -len(filled) % lanes), mode="edge")  # the last image once more, and not looked at
         own = {name: tf.constant(values[filled]) for name, values in numbers.items()}
-        chunk = _Chunk(tf.constant(wanted[filled]), tf.constant(seeds[filled]), own)
+        chunk = _Chunk(tf.constant(wanted[filled]), tf.constant(led_to[filled]), tf.constant(seeds[filled]), own)
         searches.append(_Search(loop, chunk, images[filled], part))
     total = settings.steps * len(images)
 
@@ -124,9 +132,13 @@ def ascend(
 
 
 class _Chunk(NamedTuple):
-    """What stays the same for m images that share a batch: targets (m, k), seeds (m,), and `_NUMBERS`, (m,) each."""
+    """What stays the same for m images that share a batch.
+
+    targets: (m, k). features: (m, d), or (m, 0) where none are asked for. seeds: (m,). numbers: `_NUMBERS`, (m,) each.
+    """
 
     targets: Any
+    features: Any
     seeds: Any
     numbers: dict[str, Any]
 
@@ -206,6 +218,7 @@ class _Loop:
     ) -> None:
         self._logits = logits.Logits(network, shape, value_range)
         self.num_classes, self.is_sigmoid = self._logits.num_classes, self._logits.is_sigmoid
+        self.num_features = self._logits.num_features
         self._range, self._form = value_range, form_of(network, shape)
         self._penalties = {name: cost for name, cost in penalties.PENALTIES.items() if f"{name}_weight" in active}
         of_head = "sigmoid_" if self.is_sigmoid else ""
@@ -214,13 +227,15 @@ class _Loop:
         is_plain = settings.objective == "cross_entropy"
         self._objective = self._cross_entropy if is_plain else getattr(objectives, settings.objective)
         self._active = active
-        self._is_random = bool(active & {"pose", *_AFFINE, "noise"})
-        self._decay_over = settings.steps if settings.schedule == "cosine" else None
+        self._is_scheduled = bool(active & {"l2_weight_first", "inversion_weight"})
+        # Losses of two steps can be compared where nothing is drawn and no weight moves in between.
+        self._can_compare = not (self._is_scheduled or active & {"pose", *_AFFINE, "noise"})
+        self._steps, self._decays = settings.steps, settings.schedule == "cosine"
         images = tf.TensorSpec((None, *shape), tf.float32)
         numbers, whole = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
         table, count = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.int32)
         state = _State(images, images, images, images, numbers, whole)
-        chunk = _Chunk(table, whole, dict.fromkeys(_NUMBERS, numbers))
+        chunk = _Chunk(table, table, whole, dict.fromkeys(_NUMBERS, numbers))
         self.advance = tf.function(self._advance, input_signature=[state, chunk, count, count], autograph=False)
         self.measure = tf.function(self._measure, input_signature=[images, chunk], autograph=False)
 
@@ -245,7 +260,7 @@ class _Loop:
 
         def step(number: Any, state: _State) -> tuple[Any, _State]:
             losses, gradients = self._losses_and_gradients(state.images, chunk, number)
-            if not self._is_random:
+            if self._can_compare:
                 state = state.with_best(losses, number)
             return number + 1, self._adam(state, gradients, chunk.numbers["learning_rate"], number)
 
@@ -256,31 +271,47 @@ class _Loop:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             seen, *bare = penalties.copies(images, 1 + len(self._penalties))
-            logits, features = self._logits.with_features(self._transformed(seen, chunk, step))
-            terms = [self._towards(logits, chunk), *self._side_terms(bare, features, chunk)]
+            chunk = chunk._replace(numbers=self._numbers_at(step, chunk.numbers))
+            parts = self._logits.parts(self._transformed(seen, chunk, step))
+            terms = [self._towards(parts.logits, chunk), *self._side_terms(bare, parts, chunk)]
         # The gradient of each image's own losses: images do not enter each other's.
         return tf.reduce_sum(terms, axis=0), tape.gradient(terms, images)
+
+    def _numbers_at(self, step: Any, numbers: dict[str, Any]) -> dict[str, Any]:
+        """The numbers that hold at a step: the weights that move are where their schedules have them."""
+        if not self._is_scheduled:
+            return numbers
+        done = tf.cast(step, tf.float32) / self._steps
+
+        def way(start: Any, end: Any) -> Any:
+            return tf.clip_by_value((done - start) / tf.maximum(end - start, 1e-6), 0.0, 1.0)
+
+        moved = numbers["inversion_weight"] * way(numbers["inversion_from"], numbers["inversion_until"])
+        first, last = numbers["l2_weight_first"], numbers["l2_weight"]
+        fallen = tf.where(first > 0, first + (last - first) * way(0.0, numbers["l2_until"]), last)
+        return {**numbers, "inversion_weight": moved, "l2_weight": fallen}
 
     def _towards(self, logits: Any, chunk: _Chunk) -> Any:
         return self._objective(logits / chunk.numbers["temperature"][:, tf.newaxis], chunk.targets)
 
-    def _side_terms(self, images: list[Any], features: Any, chunk: _Chunk) -> list[Any]:
-        """Weighted penalties, of a copy of the images each, and the feature direction."""
+    def _side_terms(self, images: list[Any], parts: logits.Parts, chunk: _Chunk) -> list[Any]:
+        """Weighted penalties, of a copy of the images each, the feature direction, the distance to wanted features."""
         terms = [
             chunk.numbers[f"{name}_weight"] * cost(copy)
             for (name, cost), copy in zip(self._penalties.items(), images, strict=True)
         ]
         if "feature_weight" in self._active:
-            terms.append(-chunk.numbers["feature_weight"] * _along_own_direction(features, chunk.seeds))
+            terms.append(-chunk.numbers["feature_weight"] * _along_own_direction(parts.feature_map, chunk.seeds))
+        if "inversion_weight" in self._active:
+            distances = tf.reduce_mean(tf.square(parts.features - chunk.features), axis=1)
+            terms.append(chunk.numbers["inversion_weight"] * distances)
         return terms
 
     def _transformed(self, images: Any, chunk: _Chunk, step: Any) -> Any:
         numbers, seeds = chunk.numbers, chunk.seeds
         if "pose" in self._active:
-            draws, pose = transforms.draws_of_images(seeds, POSE, transforms.NUM_AFFINE_DRAWS), numbers["pose"]
-            images = transforms.random_affine(
-                images, draws, shift=pose, degrees=12 * pose, scale=0.12 * pose, slant=0.25 * pose
-            )
+            draws = transforms.draws_of_images(seeds, POSE, transforms.NUM_AFFINE_DRAWS)
+            images = transforms.random_pose(images, draws, numbers["pose"])
         if self._active & set(_AFFINE):
             draws = transforms.draws_of_images(seeds, step, transforms.NUM_AFFINE_DRAWS)
             images = transforms.random_affine(images, draws, **{name: numbers[name] for name in _AFFINE})
@@ -292,8 +323,8 @@ class _Loop:
         """Adam in the order of operations of `keras.optimizers.Adam`, then clip to [0, 1]."""
         time = tf.cast(step + 1, tf.float32)
         rates = learning_rates * tf.sqrt(1 - tf.pow(BETA_2, time)) / (1 - tf.pow(BETA_1, time))
-        if self._decay_over:
-            rates *= 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / self._decay_over))
+        if self._decays:
+            rates *= 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / self._steps))
         first = state.first_moments + (gradients - state.first_moments) * (1 - BETA_1)
         second = state.second_moments + (tf.square(gradients) - state.second_moments) * (1 - BETA_2)
         images = state.images - first * rates[:, tf.newaxis, tf.newaxis, tf.newaxis] / (tf.sqrt(second) + EPSILON)
@@ -301,15 +332,15 @@ class _Loop:
 
     def _measure(self, images: Any, chunk: _Chunk) -> dict[str, Any]:
         """What a snapshot says of m images, by the names that `AscentResult` has for it."""
-        logits, features = self._logits.with_features(images)
-        objective = self._towards(logits, chunk)
-        paid = self._side_terms([images] * len(self._penalties), features, chunk)
+        parts = self._logits.parts(images)
+        objective = self._towards(parts.logits, chunk)
+        paid = self._side_terms([images] * len(self._penalties), parts, chunk)
         return {
             "losses": tf.reduce_sum([objective, *paid], axis=0),
             "objectives": objective,
-            "cross_entropies": self._cross_entropy(logits, chunk.targets),
-            "kl_divergences": self._kl_divergence(logits, chunk.targets),
-            "probabilities": self._logits.probabilities(logits),
+            "cross_entropies": self._cross_entropy(parts.logits, chunk.targets),
+            "kl_divergences": self._kl_divergence(parts.logits, chunk.targets),
+            "probabilities": self._logits.probabilities(parts.logits),
         }
 
 
@@ -340,75 +371,9 @@ def _loop_for(
     What is 0 for all images is left out; other numbers do not matter, so that a sweep compiles once.
     """
     active = frozenset(name for name in _NUMBERS if numbers[name].any())
-    total = settings.steps if settings.schedule == "cosine" else None
-    key = (active, settings.objective, total, value_range)
+    if "l2_weight_first" in active:
+        active |= {"l2_weight"}
+    is_scheduled = settings.schedule == "cosine" or active & {"l2_weight_first", "inversion_weight"}
+    total = settings.steps if is_scheduled else None
+    key = (active, settings.objective, settings.schedule, total, value_range)
     return _LOOPS.get(network, shape, key, lambda forward: _Loop(network, shape, active, settings, value_range))
-
-
-def _spread(settings: AscentSettings, name: str, num_images: int, dtype: Any) -> NDArray[Any]:
-    """A setting as one number for each image."""
-    values = np.asarray(getattr(settings, name), dtype)
-    if values.ndim > 1 or values.ndim == 1 and len(values) != num_images:
-        raise SettingError(
-            f"`{name}` must be one number or {num_images}, one for each image; got the shape {values.shape}."
-        )
-    return np.ascontiguousarray(np.broadcast_to(values, (num_images,)))
-
-
-def _checked_range(value_range: tuple[float, float]) -> tuple[float, float]:
-    numbers = np.asarray(value_range)
-    if numbers.shape != (2,) or numbers.dtype.kind not in "fiu" or not -np.inf < numbers[0] < numbers[1] < np.inf:
-        raise SettingError(f"`value_range` must be two numbers, black and white, such as (0, 255); got {value_range}.")
-    return float(numbers[0]), float(numbers[1])
-
-
-def _checked_starts(starts: ArrayLike, network: keras.Model, value_range: tuple[float, float]) -> NDArray[np.float32]:
-    """The starts as (n, height, width, channels) in [0, 1]."""
-    images = np.asarray(starts)
-    expected = getattr(network, "input_shape", None)
-    given = images.shape
-    if isinstance(expected, tuple) and images.ndim < 4 and tf.TensorShape(expected).is_compatible_with(given):
-        images = _with_axes(images)
-    if images.ndim != 4 or len(images) == 0:
-        raise SettingError(f"`starts` must have the shape (n, height, width, channels), n at least 1; got {given}.")
-    low, high = value_range
-    if images.dtype.kind not in "fiub":
-        raise SettingError(f"`starts` must hold numbers from {low:g} to {high:g}; got the dtype {images.dtype}.")
-    least, most = images.min(), images.max()
-    if not (least >= low and most <= high):  # NaN included
-        raise SettingError(
-            f"`starts` must hold numbers from {low:g} to {high:g}; they are from {least:g} to {most:g}. A network for "
-            "other grey levels has them in `value_range`."
-        )
-    form = form_of(network, images.shape[1:])
-    if isinstance(expected, tuple) and not tf.TensorShape(expected).is_compatible_with((len(images), *form)):
-        raise SettingError(f"`starts` must have the shape that the network takes, {expected}; got {given}.")
-    images = images.astype(np.float32)
-    return images if value_range == UNIT else np.clip((images - np.float32(low)) / np.float32(high - low), 0, 1)
-
-
-def _with_axes(images: NDArray[Any]) -> NDArray[Any]:
-    """(n, height, width, 1) of grey images (n, height, width), or of their pixels in a row if they are square."""
-    side = math.isqrt(images.shape[-1])
-    if images.ndim == 2 and side * side == images.shape[-1]:
-        return images.reshape(-1, side, side, 1)
-    return images[..., np.newaxis] if images.ndim == 3 else images
-
-
-def _checked_targets(targets: ArrayLike, num_images: int, num_classes: int) -> NDArray[np.float32]:
-    shares = np.asarray(targets)
-    if shares.dtype.kind not in "fiub" or shares.shape not in ((num_classes,), (num_images, num_classes)):
-        raise SettingError(
-            f"`targets` must have the shape ({num_images}, {num_classes}) or ({num_classes},), a share for each class "
-            f"of the network; got {shares.shape} of {shares.dtype}."
-        )
-    shares = np.broadcast_to(shares.astype(np.float64), (num_images, num_classes))
-    sums = shares.sum(axis=1)
-    bad = ~((shares >= 0).all(axis=1) & (np.abs(sums - 1) < 1e-4))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise SettingError(
-            f"`targets` must hold shares of at least 0 that sum to 1; row {row} is "
-            f"{np.array2string(shares[row], precision=4, threshold=20)}, with the sum {sums[row]:g}."
-        )
-    return (shares / sums[:, np.newaxis]).astype(np.float32)

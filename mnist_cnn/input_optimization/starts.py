@@ -59,12 +59,13 @@ def digits(data: LabelledImages, classes: Sequence[int], seeds: Sequence[int], s
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """n searches, kind by kind. kinds: (n,) entries. targets: (n, k) float32. seeds: (n,) int64."""
+    """n searches, kind by kind. kinds: (n,) entries. targets: (n, k) float32. seeds: (n,) int64. class_names: k."""
 
     kinds: tuple[SearchKind, ...]
     starts: Starts
     targets: NDArray[np.float32]
     seeds: NDArray[np.int64]
+    class_names: tuple[str, ...]
 
 
 def refuse_missing(kinds: Sequence[SearchKind], data: LabelledImages) -> None:
@@ -77,9 +78,7 @@ def refuse_missing(kinds: Sequence[SearchKind], data: LabelledImages) -> None:
             )
 
 
-def draw(
-    kinds: Sequence[SearchKind], num_images: int, seed: int, data: LabelledImages, num_classes: int, sigma: float
-) -> SearchPlan:
+def draw(kinds: Sequence[SearchKind], num_images: int, seed: int, data: LabelledImages, sigma: float) -> SearchPlan:
     """`num_images` searches for each kind; which start a search has depends on the seed and the kind alone."""
     parts, seeds = [], []
     for kind in kinds:
@@ -91,6 +90,6 @@ def draw(
             parts.append(digits(data, [kind.start_class] * num_images, own, noise))
         seeds += own
     kind_by_kind = [kind for kind in kinds for _ in range(num_images)]
-    targets = np.array([kind.target.distribution(num_classes) for kind in kind_by_kind], np.float32)
+    targets = np.array([kind.target.distribution(data.num_classes) for kind in kind_by_kind], np.float32)
     whole = Starts(*(np.concatenate([getattr(part, name) for part in parts]) for name in Starts.__annotations__))
-    return SearchPlan(tuple(kind_by_kind), whole, targets, np.array(seeds))
+    return SearchPlan(tuple(kind_by_kind), whole, targets, np.array(seeds), data.class_names)

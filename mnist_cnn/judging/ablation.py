@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_cnn.data.dataset import NUM_CLASSES, LabelledImages
+from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging import scorecard, search
 from mnist_cnn.judging.scorecard import Scorecard, Scorer
 from mnist_cnn.runtime.randomness import derive_seed
@@ -54,6 +54,9 @@ OTHERS: list[dict[str, float]] = [
         )
     ),
 ]  # fmt: skip
+SOURCES = 9
+"""Other classes that are converted to a class, at most: all of ten."""
+
 REGULARISATIONS = {"report L2": REPORTS, "tuned L2": L2, "tuned L2 and others": OTHERS}
 """What each column may choose from."""
 
@@ -138,15 +141,14 @@ def fill(
     return table
 
 
-def kinds_from(start: str) -> tuple[SearchKind, ...]:
-    """Every digit from noise, from a noisy digit of its own class, or from digits of each other class."""
+def kinds_from(start: str, num_classes: int) -> tuple[SearchKind, ...]:
+    """Every class from noise, from a noisy image of its own, or from images of others: the `SOURCES` that follow it."""
     if start != "digit":
-        return kinds("all", start)
+        return kinds("all", start, num_classes=num_classes)
     return tuple(
         SearchKind(target, start, source)
-        for target in parse_targets("all")
-        for source in range(NUM_CLASSES)
-        if source != target.main_class
+        for target in parse_targets("all", num_classes)
+        for source in sorted((target.main_class + 1 + i) % num_classes for i in range(min(SOURCES, num_classes - 1)))
     )
 
 
@@ -162,8 +164,8 @@ def searched(
     seed: int,
 ) -> Searched:
     """At least `num_images` searches for each digit, scored. data: where starts are drawn from."""
-    asked = kinds_from(start)
-    of_each = -(-num_images * NUM_CLASSES // len(asked))
+    asked = kinds_from(start, data.num_classes)
+    of_each = -(-num_images * data.num_classes // len(asked))
     settings = AscentSettings(steps=steps, snapshot_every=steps, seed=seed, **changes)  # type: ignore[arg-type]
     found = search.search(network, asked, data, settings, num_images=of_each, scorer=scorer)
     assert found.card is not None
@@ -195,10 +197,11 @@ def controls(
     Real digits of the target's class, the same blurred, class means, real digits of another class, digits that
     `network` takes for another class (L2 attack; that class is the target), uniform noise, nothing.
     """
-    chosen = np.concatenate([np.flatnonzero(held_out.labels == number)[:count] for number in range(NUM_CLASSES)])
+    num_classes = train.num_classes
+    chosen = np.concatenate([np.flatnonzero(held_out.labels == number)[:count] for number in range(num_classes)])
     images, labels = held_out.images[chosen], held_out.labels[chosen].astype(np.int64)
-    own, other = (np.eye(NUM_CLASSES, dtype=np.float32)[shown] for shown in (labels, (labels + 1) % NUM_CLASSES))
-    means = np.stack([train.images[train.labels == number].mean(axis=0) for number in range(NUM_CLASSES)])
+    own, other = (np.eye(num_classes, dtype=np.float32)[shown] for shown in (labels, (labels + 1) % num_classes))
+    means = np.stack([train.images[train.labels == number].mean(axis=0) for number in range(num_classes)])
     blurred = scorecard.features(images).reshape(images.shape)
     attacked = attacks.aim(network, images, other, radius=2.0)
     noise = np.random.default_rng(0).random(images.shape, np.float32)

@@ -23,7 +23,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mnist_cnn.data import npz
-from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES, LabelledImages, Split
+from mnist_cnn.data.dataset import IMAGE_SHAPE, LabelledImages, Split
 from mnist_cnn.judging import handcrafted
 from mnist_cnn.models import networks
 from mnist_cnn.models.networks import LAST
@@ -68,28 +68,29 @@ class JudgeError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """A trained classifier. kind: one of `KINDS`. arrays: all that it has learnt."""
+    """A trained classifier. kind: one of `KINDS`. arrays: all that it has learnt. num_classes: of the data set."""
 
     kind: str
     parameters: Parameters
     arrays: Arrays
+    num_classes: int
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, 10) float32 of images (n, 28, 28, 1) float32 in [0, 1].
+        """Probabilities (n, k) float32 of images (n, 28, 28, 1) float32 in [0, 1].
 
         They order the classes; only the networks' are probabilities in the sense that they were fitted as such.
         """
         if images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
             raise ValueError(f"images must have the shape (n, 28, 28, 1); got {images.shape}.")
         if len(images) == 0:
-            return np.empty((0, NUM_CLASSES), np.float32)
+            return np.empty((0, self.num_classes), np.float32)
         parts = [images[i : i + IMAGES_AT_ONCE].astype(np.float32) for i in range(0, len(images), IMAGES_AT_ONCE)]
         return np.concatenate([self._forward(part) for part in parts]).astype(np.float32)
 
     @cached_property
     def _forward(self) -> Callable[[NDArray[np.float32]], Any]:
         if self.kind not in _NETWORKS:
-            return _PREDICT[self.kind](self.arrays, self.parameters)
+            return _PREDICT[self.kind](self.arrays, self.parameters, self.num_classes)
         network = self._network  # Here, for what is built within a function that is compiled loses its weights.
         # Compiled once for all calls: a panel is asked again and again.
         images = tf.TensorSpec((None, *IMAGE_SHAPE), tf.float32)
@@ -98,7 +99,7 @@ class Judge:
 
     @cached_property
     def _network(self) -> keras.Model:
-        network = _build(self.kind, self.parameters, seed=0)
+        network = _build(self.kind, self.parameters, self.num_classes, seed=0)
         network.set_weights([self.arrays[f"weight_{i}"] for i in range(len(self.arrays))])
         return network
 
@@ -132,11 +133,11 @@ class Panel:
     version: str = VERSION
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (judges, n, 10) float32 of images (n, 28, 28, 1) float32 in [0, 1]."""
+        """Probabilities (judges, n, k) float32 of images (n, 28, 28, 1) float32 in [0, 1]."""
         return np.stack(list(self.opinions(images).values()))
 
     def opinions(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """The same by kind: each judge's (n, 10)."""
+        """The same by kind: each judge's (n, k)."""
         return {kind: judge.predict(images) for kind, judge in self.judges.items()}
 
 
@@ -164,7 +165,7 @@ def train(kind: str, panel: str, data: Split, seed: int) -> Trained:
         arrays = _train_network(kind, parameters, Split(own, data.validation), own_seed)
     else:
         arrays = _TRAIN[kind](parameters, own, own_seed)
-    judge, seconds = Judge(kind, parameters, arrays), time.perf_counter() - start
+    judge, seconds = Judge(kind, parameters, arrays, own.num_classes), time.perf_counter() - start
     return Trained(panel, judge, seconds, evaluate(judge, data.validation))
 
 
@@ -183,11 +184,11 @@ def train_panels(names: Sequence[str], data: Split, seed: int) -> Iterator[Train
 
 
 def evaluate(judge: Judge, data: LabelledImages) -> EvaluationResult:
-    return evaluation.score(judge.predict(data.images), data.labels)
+    return evaluation.score(judge.predict(data.images), data.labels, data.class_names)
 
 
-def load(folder: Path) -> Judge:
-    """Read what `Judge.save` wrote; nothing in it is executed. Raises `JudgeError`."""
+def load(folder: Path, num_classes: int) -> Judge:
+    """Read what `Judge.save` wrote; nothing in it is executed. num_classes: of the data set. Raises `JudgeError`."""
     try:
         found = npz.read(folder / FILE).read
         form = json.loads(found.pop("form").tobytes())
@@ -196,7 +197,7 @@ def load(folder: Path) -> Judge:
         raise JudgeError(f"{FILE} cannot be read ({error})") from error
     if version != VERSION or kind not in KINDS:
         raise JudgeError(f"{FILE} holds a judge `{kind}` of version {version}; this is version {VERSION}")
-    return Judge(kind, parameters, found)
+    return Judge(kind, parameters, found, num_classes)
 
 
 def content_sha256(folder: Path) -> str:
@@ -212,7 +213,7 @@ def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 Opinion = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Images (n, 28, 28, 1) -> scores of the digits (n, 10)."""
+"""Images (n, 28, 28, 1) -> scores of the classes (n, k)."""
 
 
 def _squared_distances(first: NDArray[Any], second: NDArray[Any], squares: NDArray[Any]) -> NDArray[Any]:
@@ -233,7 +234,7 @@ def _train_knn(parameters: Parameters, data: LabelledImages, seed: int) -> Array
     return {"digits": (255 * _half_size(data.images)).round().astype(np.uint8), "labels": data.labels}
 
 
-def _knn(arrays: Arrays, parameters: Parameters) -> Opinion:
+def _knn(arrays: Arrays, parameters: Parameters, num_classes: int) -> Opinion:
     """Votes of the nearest digits set upright, each divided by its squared distance (Dudani 1976 has the distance)."""
     labels, digits = arrays["labels"], arrays["digits"].astype(np.float32) / 255
     count, squares = min(int(parameters["neighbours"]), len(labels)), (digits**2).sum(axis=1)
@@ -242,7 +243,7 @@ def _knn(arrays: Arrays, parameters: Parameters) -> Opinion:
         distances = _squared_distances(_half_size(images), digits, squares)
         nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
         weights = 1 / np.maximum(np.take_along_axis(distances, nearest, axis=1), 1e-3)
-        votes = np.zeros((len(images), NUM_CLASSES), np.float32)
+        votes = np.zeros((len(images), num_classes), np.float32)
         for i in range(count):
             votes[np.arange(len(images)), labels[nearest[:, i]]] += weights[:, i]
         return votes / votes.sum(axis=1, keepdims=True)
@@ -275,14 +276,14 @@ def _train_kernel(parameters: Parameters, data: LabelledImages, seed: int) -> Ar
     edges = _edges(parameters, data.images)
     landmarks = edges[generator(seed).permutation(len(data))[: int(parameters["landmarks"])]]
     bumps = _kernel_of(edges, landmarks)
-    truth = np.eye(NUM_CLASSES, dtype=np.float32)[data.labels]
+    truth = np.eye(data.num_classes, dtype=np.float32)[data.labels]
     # float32 products, since they take most of the time; the ridge is far above their rounding.
     square = (bumps.T @ bumps).astype(np.float64) + KERNEL_RIDGE * np.eye(len(landmarks))
     weights = np.linalg.solve(square, (bumps.T @ truth).astype(np.float64))
     return {"landmarks": landmarks, "weights": weights.astype(np.float32)}
 
 
-def _kernel(arrays: Arrays, parameters: Parameters) -> Opinion:
+def _kernel(arrays: Arrays, parameters: Parameters, num_classes: int) -> Opinion:
     def opinion(images: NDArray[np.float32]) -> NDArray[np.float32]:
         bumps = _kernel_of(_edges(parameters, images), arrays["landmarks"])
         return _softmax(KERNEL_SHARPNESS * (bumps @ arrays["weights"]))
@@ -307,7 +308,7 @@ def _train_subspace(parameters: Parameters, data: LabelledImages, seed: int) -> 
     """
     small, count = _small(data.images), int(parameters["dimensions"])
     means, directions, variances = [], [], []
-    for number in range(NUM_CLASSES):
+    for number in range(data.num_classes):
         own = small[data.labels == number]
         mean = own.mean(axis=0) if len(own) else np.zeros(small.shape[1])
         spread = (own - mean).T @ (own - mean) / max(1, len(own))
@@ -322,16 +323,16 @@ def _train_subspace(parameters: Parameters, data: LabelledImages, seed: int) -> 
         "directions": np.array(directions, np.float32),
         "variances": np.maximum([values[:count] for values in variances], floor).astype(np.float32),
         "floor": np.array(floor, np.float32),
-        "present": np.bincount(data.labels, minlength=NUM_CLASSES) > 0,
+        "present": np.bincount(data.labels, minlength=data.num_classes) > 0,
     }
 
 
-def _subspace(arrays: Arrays, parameters: Parameters) -> Opinion:
+def _subspace(arrays: Arrays, parameters: Parameters, num_classes: int) -> Opinion:
     floor = float(arrays["floor"])
 
     def opinion(images: NDArray[np.float32]) -> NDArray[np.float32]:
         small = _small(images)
-        scores = np.full((len(images), NUM_CLASSES), -np.inf)
+        scores = np.full((len(images), num_classes), -np.inf)
         for number in np.flatnonzero(arrays["present"]):
             variances = arrays["variances"][number].astype(np.float64)
             centred = small - arrays["means"][number]
@@ -345,7 +346,11 @@ def _subspace(arrays: Arrays, parameters: Parameters) -> Opinion:
 
 
 _TRAIN: dict[str, Callable[..., Arrays]] = {"knn": _train_knn, "kernel": _train_kernel, "subspace": _train_subspace}
-_PREDICT: dict[str, Callable[[Arrays, Parameters], Opinion]] = {"knn": _knn, "kernel": _kernel, "subspace": _subspace}
+_PREDICT: dict[str, Callable[[Arrays, Parameters, int], Opinion]] = {
+    "knn": _knn,
+    "kernel": _kernel,
+    "subspace": _subspace,
+}
 
 
 def _mlp(images: Any, parameters: Parameters) -> Any:
@@ -397,16 +402,16 @@ def _mixer(images: Any, parameters: Parameters) -> Any:
 _NETWORKS: dict[str, Callable[[Any, Parameters], Any]] = {"mlp": _mlp, "cnn": _cnn, "mixer": _mixer}
 
 
-def _build(kind: str, parameters: Parameters, seed: int) -> keras.Model:
+def _build(kind: str, parameters: Parameters, num_classes: int, seed: int) -> keras.Model:
     def builder(images: Any) -> Any:
         # While training alone; a judge of unclean images has seen some.
         return _NETWORKS[kind](layers.GaussianNoise(parameters["noise"])(images), parameters)
 
-    return networks.build(kind, seed, builder=builder)
+    return networks.build(kind, seed, num_classes=num_classes, builder=builder)
 
 
 def _train_network(kind: str, parameters: Parameters, data: Split, seed: int) -> Arrays:
-    network = _build(kind, parameters, seed)
+    network = _build(kind, parameters, data.train.num_classes, seed)
     settings = TrainSettings(
         epochs=int(parameters["epochs"]), batch_size=int(parameters["batch_size"]), seed=seed,
         learning_rate=parameters["learning_rate"], augmentation=parameters["augmentation"],

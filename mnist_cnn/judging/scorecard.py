@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages
-from mnist_cnn.data.intervals import wilson_interval
+from mnist_cnn.data.intervals import named, wilson_interval
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.runtime.randomness import generator
 
@@ -64,14 +64,14 @@ class RealDigits:
     spreads: NDArray[np.float64]
 
     @classmethod
-    def of(cls, data: LabelledImages, held_out: LabelledImages, num_classes: int = 10) -> RealDigits:
+    def of(cls, data: LabelledImages, held_out: LabelledImages) -> RealDigits:
         """data: what is compared with. held_out: other real digits, which say how far a real one may be."""
         real, labels = features(data.images), data.labels.astype(np.int64)
         near = nearest_distances(features(held_out.images), held_out.labels, real, labels)
-        of_class = [near[held_out.labels == number] for number in range(num_classes)]
+        of_class = [near[held_out.labels == number] for number in range(data.num_classes)]
         # A class that no real digit is of has no limit, and nothing is near it.
         limits = [np.percentile(each, PERCENTILE) if len(each) else math.nan for each in of_class]
-        spreads = [mean_distance(real[labels == number]) for number in range(num_classes)]
+        spreads = [mean_distance(real[labels == number]) for number in range(data.num_classes)]
         return cls(real, labels, np.array(limits), np.array(spreads))
 
 
@@ -167,11 +167,8 @@ class Scorecard:
 
     def metrics(self) -> dict[str, float]:
         """The numbers by the names under which a run holds them; what does not apply is left out."""
-        low, high = self.interval()
         values = {
-            "recognised_rate": self.rate,
-            "recognised_rate_low": low,
-            "recognised_rate_high": high,
+            **named("recognised_rate", self.rate, *self.interval()),
             "diversity": _mean(self.diversity),
             "least_diversity": float(np.nanmin(self.diversity)) if np.isfinite(self.diversity).any() else math.nan,
             "judges_target_probability": float(self.target_probabilities.mean()),

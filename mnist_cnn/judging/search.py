@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import keras
+import numpy as np
 
-from mnist_cnn.data.dataset import NUM_CLASSES, LabelledImages
-from mnist_cnn.input_optimization import ascent, starts
+from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.input_optimization import ascent, inversion, starts
+from mnist_cnn.input_optimization.inversion import FeatureStatistics
 from mnist_cnn.input_optimization.result import AscentResult
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.scorecard import Scorecard, Scorer
@@ -40,22 +42,30 @@ def search(
     *,
     num_images: int,
     sigma: float = SIGMA,
+    known: FeatureStatistics | None = None,
     scorer: Scorer | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_snapshot: Callable[[SearchPlan, AscentResult, int], None] | None = None,
 ) -> Searches:
     """Run `num_images` searches of each kind in `network`, and score the last images.
 
-    data: where digits to start from are drawn. settings: `seed` is one number; each search draws its own from it.
+    data: where digits to start from are drawn. known: what `inversion_weight` draws features from; by default the
+    statistics of `data`.
+    settings: `seed` is one number; each search draws its own from it.
     on_progress: as for `ascend`. on_snapshot: called with the plan, the result so far and the snapshot's index; what
     it raises ends the search. Raises what `ascend` and `starts.draw` do.
     """
-    plan = starts.draw(kinds, num_images, cast(int, settings.seed), data, NUM_CLASSES, sigma)
+    plan = starts.draw(kinds, num_images, cast(int, settings.seed), data, sigma)
+    features = None
+    if np.any(settings.inversion_weight):
+        known = known or inversion.statistics(network, data, settings.inversion_components)
+        features = known.draw(plan.targets, plan.seeds)
     result = ascent.ascend(
         network,
         plan.starts.images,
         plan.targets,
         settings.replace(seed=plan.seeds),
+        features=features,
         on_progress=on_progress,
         on_snapshot=None if on_snapshot is None else lambda result, index: on_snapshot(plan, result, index),
     )

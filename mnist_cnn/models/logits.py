@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -48,6 +49,17 @@ UNIT = (0.0, 1.0)
 """Range of grey levels that everything here works on."""
 
 
+class Parts(NamedTuple):
+    """What a network makes of n images: logits (n, k), the features (n, d) that they are a linear function of, and the
+
+    last feature map (n, height, width, channels). A network without one has the images themselves for a feature map.
+    """
+
+    logits: Any
+    features: Any
+    feature_map: Any
+
+
 class Logits:
     """Logits of any Keras classifier of images, for use within a compiled function; its weights are read, not kept.
 
@@ -55,7 +67,7 @@ class Logits:
     probabilities that no such layer can be seen to make, their inverse serves; else its outputs are logits.
 
     value_range: what the network calls black and white; images are in [0, 1] all the same.
-    num_classes: of the network. bytes_per_image: of all that a forward pass computes for one image.
+    num_classes, num_features: of the network. bytes_per_image: of all that a forward pass computes for one image.
     is_sigmoid: whether each class has a probability of its own, so that they need not sum to 1.
     Raises `SettingError` for a network that takes no such images or gives no (n, k) output.
     """
@@ -78,6 +90,7 @@ class Logits:
                 f"classes; it gives {tf.nest.map_structure(lambda each: tuple(each.shape), output)}."
             )
         self.num_classes = int(output.shape[1])
+        self.num_features = math.prod(_linear_in(_head(forward.outputs[0])[0]).shape[1:])
         self._takes_inverse, head = False, _head(forward.outputs[0])[1]
         self.is_sigmoid = head == "Sigmoid"
         if not head:
@@ -100,22 +113,20 @@ class Logits:
 
     def __call__(self, images: Any) -> Any:
         """(n, k) float32 of (n, height, width, channels), in a graph."""
-        return self.with_features(images)[0]
+        return self.parts(images).logits
 
-    def with_features(self, images: Any) -> tuple[Any, Any]:
-        """The logits and the last feature map (n, height, width, channels) that they are made from, in a graph.
-
-        A network without one has the images themselves for a feature map.
-        """
+    def parts(self, images: Any) -> Parts:
+        """The logits, and what they are made from, in a graph."""
         output = _head(self._forward(images))[0]
-        features = tf.cast(_last_feature_map(output), tf.float32)
+        feature_map = tf.cast(_nearest(output, lambda tensor: tensor.shape.rank == 4), tf.float32)
+        features = tf.reshape(tf.cast(_linear_in(output), tf.float32), (-1, self.num_features))
         output = tf.cast(output, tf.float32)
         if not self._takes_inverse:
-            return output, features
+            return Parts(output, features, feature_map)
         logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny))
         if self.is_sigmoid:
             logits -= tf.math.log(tf.maximum(1 - output, np.finfo(np.float32).tiny))
-        return logits, features
+        return Parts(logits, features, feature_map)
 
     def probabilities(self, logits: Any) -> Any:
         """The network's own, of its logits (n, k), in a graph."""
@@ -143,12 +154,18 @@ def _head(output: Any) -> tuple[Any, str]:
     return (end.op.inputs[0], end.op.type) if end.op.type in ("Softmax", "Sigmoid") else (output, "")
 
 
-def _last_feature_map(output: Any) -> Any:
-    """The nearest tensor of four dimensions on the way from `output` back to the images."""
+def _linear_in(logits: Any) -> Any:
+    """What the last matrix product before the logits takes: the features; without one, the last feature map."""
+    nearest = _nearest(logits, lambda tensor: tensor.op.type == "MatMul" or tensor.shape.rank == 4)
+    return nearest.op.inputs[0] if nearest.op.type == "MatMul" else nearest
+
+
+def _nearest(output: Any, is_wanted: Callable[[Any], bool]) -> Any:
+    """The nearest tensor of a kind on the way from `output` back to the images, which have four dimensions."""
     waiting, seen = deque([output]), set()
     while waiting:
         tensor = waiting.popleft()
-        if tensor.shape.rank == 4:
+        if is_wanted(tensor):
             return tensor
         for each in tensor.op.inputs:
             if each.ref() not in seen:

@@ -14,8 +14,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from mnist_cnn.settings import NETWORKS
+from mnist_cnn.settings import NETWORKS, TrainSettings
 from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.targets import MNIST_CLASSES
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
@@ -31,10 +32,10 @@ def build(
     name: str,
     seed: int,
     *,
+    num_classes: int = MNIST_CLASSES,
     precision: str = "float32",
     dropout: float = 0.0,
     input_shape: tuple[int, int, int] = (28, 28, 1),
-    num_classes: int = 10,
     builder: Callable[[Any], Any] | None = None,
 ) -> keras.Model:
     """A network with fresh weights: (n, *input_shape) float32 in [0, 1] -> (n, num_classes) float32 probabilities.
@@ -63,6 +64,13 @@ def build(
         logits = layers.Dense(num_classes, name=LOGITS, dtype="float32")(features)
         probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
         return keras.Model(inputs, probabilities, name=name)
+
+
+def for_training(settings: TrainSettings, num_classes: int) -> keras.Model:
+    """The fresh network that a training begins with."""
+    return build(
+        settings.network, settings.seed, num_classes=num_classes, precision=settings.precision, dropout=settings.dropout
+    )
 
 
 def with_logits(network: keras.Model) -> keras.Model:

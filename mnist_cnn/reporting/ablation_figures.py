@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, Place, Searched, Table
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.scorecard import Scorecard
@@ -19,15 +20,24 @@ from mnist_cnn.training.evaluation import EvaluationResult
 STARTS_IN_FULL = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}
 
 
-def digits(searched: Searched) -> Figure:
+def digits(searched: Searched, class_names: Sequence[str]) -> Figure:
     """Ten images of each class, recognised or not, in the order in which they were searched."""
     classes = searched.targets.argmax(axis=1)
     rows = []
-    for number in range(searched.targets.shape[1]):
+    for number, name in enumerate(class_names):
         own = np.flatnonzero(classes == number)
         share = searched.card.recognised[own].mean()
-        rows.append(Row(f"{number}\n{share:.0%}", (Cell(tuple(searched.images[own[:10]])),)))
+        rows.append(Row(f"{name}\n{share:.0%}", (Cell(tuple(searched.images[own[:10]])),)))
     return draw_sheet(rows, f"{STARTS_IN_FULL[searched.start]}: {searched.card.rate:.1%} recognised", 2)
+
+
+def side_by_side(images: LabelledImages, real: LabelledImages, count: int = 10) -> Figure:
+    """For each class the first images beside the first real ones."""
+    rows = []
+    for number in np.unique(images.labels):
+        both = (each.images[each.labels == number][:count] for each in (images, real))
+        rows.append(Row(images.class_names[number], tuple(Cell(tuple(own)) for own in both)))
+    return draw_sheet(rows, f"The first {count} images of each class, and as many real ones", 2)
 
 
 def ablation_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Figure:
@@ -35,27 +45,48 @@ def ablation_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Fig
     rows = []
     for (network, column, own_start), cell in cells.items():
         if own_start == start:
-            firsts = [np.flatnonzero(cell.targets.argmax(axis=1) == number)[0] for number in range(10)]
+            classes = cell.targets.argmax(axis=1)
+            firsts = [np.flatnonzero(classes == number)[0] for number in range(cell.targets.shape[1])]
             label = f"{network}\n{column}\n{cell.card.rate:.1%} recognised"
             rows.append(Row(label, (Cell(tuple(cell.images[firsts])),)))
     return draw_sheet(rows, f"{STARTS_IN_FULL[start]}: the first search for each digit", 2)
 
 
-@styled
 def ablation_curve(table: Table) -> Figure:
     """Recognised rate against diversity from pure noise: what was tried (small), and the table's cells (large)."""
-    figure = Figure((7.5, 5))
+    tried = {
+        network: _diversities_and_rates([choice.card for choices in columns.values() for choice in choices])
+        for network, columns in table.tried.items()
+    }
+    cells = {
+        network: _diversities_and_rates([
+            cell.card for (name, _, start), cell in table.cells.items() if (name, start) == (network, "noise")
+        ])
+        for network in table.tried
+    }  # fmt: skip
+    return recognised_against_diversity(
+        tried, cells, "Readable and different: small, tried (panel A); large, in the table (panel B)"
+    )
+
+
+@styled
+def recognised_against_diversity(
+    tried: Mapping[str, Sequence[tuple[float, float]]],
+    cells: Mapping[str, Sequence[tuple[float, float]]],
+    title: str = "",
+) -> Figure:
+    """Small points of what was tried, and large ones of what was chosen. Both: by network, diversities and rates."""
+    figure = Figure((7.5, 5) if title else (9, 4.4))
     axes = figure.subplots()
-    for (network, columns), colour in zip(table.tried.items(), (QUIET, TRAIN, VALIDATION, ACCENT), strict=False):
-        tried = [choice.card for choices in columns.values() for choice in choices]
-        cells = [cell.card for (name, _, start), cell in table.cells.items() if (name, start) == (network, "noise")]
-        axes.scatter(*_diversity_and_rate(tried), s=14, color=colour, alpha=0.5, linewidths=0)
-        axes.scatter(*_diversity_and_rate(cells), s=60, color=colour, edgecolor=INK, linewidths=0.8, label=network)
+    for (network, points), colour in zip(tried.items(), (QUIET, TRAIN, VALIDATION, ACCENT), strict=False):
+        small, large = (np.reshape(found, (-1, 2)) for found in (points, cells.get(network, [])))
+        axes.scatter(small[:, 0], small[:, 1], s=14, color=colour, alpha=0.5, linewidths=0)
+        axes.scatter(large[:, 0], large[:, 1], s=60, color=colour, edgecolor=INK, linewidths=0.8, label=network)
     axes.axvline(ENOUGH_DIVERSITY, color=QUIET, linewidth=0.8, linestyle=":")
     axes.set(
         xlabel="Diversity within a class (real digits: 1)",
         ylabel="Recognised",
-        title="Readable and different: small, tried (panel A); large, in the table (panel B)",
+        title=title,
         xlim=(0, None),
         ylim=(-0.02, 1.04),
     )
@@ -65,8 +96,8 @@ def ablation_curve(table: Table) -> Figure:
     return figure
 
 
-def _diversity_and_rate(cards: Sequence[Scorecard]) -> tuple[list[float], list[float]]:
-    return [card.metrics()["diversity"] for card in cards], [card.rate for card in cards]
+def _diversities_and_rates(cards: Sequence[Scorecard]) -> list[tuple[float, float]]:
+    return [(card.metrics()["diversity"], card.rate) for card in cards]
 
 
 @styled

@@ -82,7 +82,7 @@ def last_value(trial: FrozenTrial) -> float | None:
 def lines_of_records(records: Sequence[SweepRecord], along: str, networks: Mapping[str, str]) -> dict[str, list[Line]]:
     """For each start (or all trainings together) a line for each sweep and network, along a setting.
 
-    networks: how a chart calls the network of each model's URI.
+    networks: how a chart calls the network of each model's URI; empty: by the sweep's name alone.
     """
     panels: dict[str, dict[str, list[tuple[Any, float, str]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -90,7 +90,7 @@ def lines_of_records(records: Sequence[SweepRecord], along: str, networks: Mappi
             if along in trial.settings:
                 start, model = trial.settings.get("start", ""), trial.settings.get("model", "")
                 panel = f"From {start.replace('_', ' ')}" if start else "Trainings"
-                label = f"{record.name}, {networks.get(model, model)}" if model else record.name
+                label = ", ".join(filter(None, (record.name, networks.get(model, model))))
                 panels[panel][label].append((trial.settings[along], trial.values[0], trial.run_id))
     return {panel: [Line.of(*line) for line in lines.items()] for panel, lines in sorted(panels.items())}
 

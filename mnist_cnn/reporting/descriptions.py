@@ -6,18 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
+from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging.ablation import Table
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.promotion import Decision, Origin, Version
 from mnist_cnn.judging.scorecard import Scorecard
 from mnist_cnn.judging.search import Searches
+from mnist_cnn.judging.teaching import Taught
 from mnist_cnn.reporting import tables
 from mnist_cnn.reporting.formats import interval
 from mnist_cnn.reporting.rendering import render
-from mnist_cnn.settings import AscentSettings, RegisterSettings, SeedsSettings, TrainSettings
+from mnist_cnn.settings import AscentSettings, RegisterSettings, SeedsSettings, TeachSettings, TrainSettings
 from mnist_cnn.settings.experiments import Experiment
 from mnist_cnn.training.attacks import RobustAccuracy
 from mnist_cnn.training.evaluation import EvaluationResult
@@ -73,12 +77,30 @@ def evaluation(
     model_uri: str, data: LabelledImages, result: EvaluationResult, robust: RobustAccuracy | None = None
 ) -> str:
     """Of an evaluation's run. data: the test images."""
-    classes = enumerate(zip(result.precision.tolist(), result.recall.tolist(), strict=True))
-    rows = [(number, f"{precision:.2%}", f"{recall:.2%}") for number, (precision, recall) in classes]
+    classes = zip(result.class_names, result.precision.tolist(), result.recall.tolist(), strict=True)
+    rows = [(name, f"{precision:.2%}", f"{recall:.2%}") for name, precision, recall in classes]
     return render(
         "descriptions/evaluation.md", model_uri=model_uri, data=data, num_images=len(data), result=result,
         accuracy=accuracy_line(result, "test"), robustness=robustness_line(robust).strip(),
         table=tables.as_markdown(["class", "precision", "recall"], rows),
+    )  # fmt: skip
+
+
+MOST_PICTURES = 30
+
+
+def prediction(
+    model_uri: str,
+    files: Sequence[str],
+    probabilities: NDArray[np.float32],
+    skipped: Sequence[tuple[str, str]],
+    class_names: Sequence[str],
+) -> str:
+    """Of a run that read pictures. files: (n,). probabilities: (n, k). skipped: files that could not be used."""
+    least = np.argsort(probabilities.max(axis=1), kind="stable")[:MOST_PICTURES]
+    return render(
+        "descriptions/prediction.md", model_uri=model_uri, count=len(files), shown=len(least), skipped=skipped,
+        table=tables.predicted([files[number] for number in least], probabilities[least], class_names),
     )  # fmt: skip
 
 
@@ -134,6 +156,14 @@ def seeds(settings: SeedsSettings, seeds: Sequence[int], numbers: Mapping[str, A
     )
 
 
+def teaching(settings: TeachSettings, model_uri: str, student_uri: str, rows: Mapping[str, Taught]) -> str:
+    """Of students that learned from images alone. rows: each set of images, by name."""
+    return render(
+        "descriptions/teaching.md", settings=settings, model=model_uri, student=student_uri, rows=rows,
+        table=tables.taught(rows),
+    )  # fmt: skip
+
+
 MOST_ERRORS = 10
 
 
@@ -149,15 +179,16 @@ def model_card(
     metrics = [{"name": name, "value": round(value, 6)} for name, value in shares.items()]
     sure = test.probabilities.max(axis=1)
     wrong = [number for number in (-sure).argsort(kind="stable").tolist() if not test.hits[number]][:MOST_ERRORS]
-    choices = test.probabilities.argmax(axis=1)
+    choices, names = test.probabilities.argmax(axis=1), test.class_names
     errors = [
-        {"image": number, "label": int(test.labels[number]), "choice": int(choices[number]),
+        {"image": number, "label": names[test.labels[number]], "choice": names[choices[number]],
          "probability": float(sure[number])}
         for number in wrong
     ]  # fmt: skip
     return render(
         "descriptions/model_card.md", name=version.name, number=version.number, origin=origin,
         about=Markup(version_text(origin, decision, {})), data=images.name, digest=images.digest, metrics=metrics,
+        class_names=images.class_names, is_mnist=dataset.is_mnist(images),
         measured=_measured(measured), errors=errors, command=command,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from mnist_cnn.data.intervals import Difference
 from mnist_cnn.reporting import formats
 from mnist_cnn.reporting.comparison_page import verdicts
 from mnist_cnn.reporting.figure_style import as_svg, styled
-from mnist_cnn.reporting.pages import Cell, Row, Table, number_or_text
+from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.pages import cell as as_cell
 from mnist_cnn.reporting.rendering import render
 from mnist_cnn.reporting.tables import as_markdown
@@ -60,7 +60,7 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
         same=[group for group in GROUPS if group not in groups],
         metrics=Table(["metric", *letters], metrics(runs)),
         differences=_verdict_rows(differences),
-        curves=[Markup(as_svg(figure)) for figure in _curves(runs)],
+        curves={name: Markup(as_svg(figure)) for name, figure in _curves(runs).items()},
         pictures=_pictures(runs),
     )
 
@@ -102,7 +102,7 @@ def differing(runs: Sequence[RunShown], group: str) -> list[Row]:
     names = dict.fromkeys(name for words in of_runs for name in words)
     rows = {name: [words.get(name, "") for words in of_runs] for name in names}
     return [
-        Row([Cell(name), *(number_or_text(word) if word else Cell("–") for word in words)])
+        Row([Cell(name), *(Cell(word or "–") for word in words)])  # as it is: two seeds may differ in their last digit
         for name, words in rows.items() if len({*words}) > 1
     ]  # fmt: skip
 
@@ -123,7 +123,9 @@ def _number(known: Mapping[str, float], name: str) -> Any:
     value, low, high = (known.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if value is None or low is None or high is None:
         return Cell("–", kind="") if value is None else value
-    return Cell(formats.interval(value, low, high, " %"), value, "")
+    if formats.is_share(name):
+        return Cell(formats.interval(value, low, high, " %"), value, "")
+    return Cell(f"{value:.4g} ({low:.4g} to {high:.4g})", value, "")
 
 
 def _overview(runs: Sequence[RunShown]) -> Table:
@@ -134,11 +136,11 @@ def _overview(runs: Sequence[RunShown]) -> Table:
     return Table(["run", "name", "kind", "state", "time", "id"], rows)
 
 
-def _curves(runs: Sequence[RunShown]) -> list[Figure]:
+def _curves(runs: Sequence[RunShown]) -> dict[str, Figure]:
     """A figure for each metric with a curve: those that most runs have first."""
     names = sorted({name for run in runs for name in run.curves})
-    names.sort(key=lambda name: -sum(name in run.curves for run in runs))
-    return [_curve(runs, name) for name in names[:MOST_CURVES]]
+    names.sort(key=lambda name: (name.startswith("system/"), -sum(name in run.curves for run in runs)))
+    return {name: _curve(runs, name) for name in names[:MOST_CURVES]}
 
 
 @styled

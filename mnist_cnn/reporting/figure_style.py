@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 
 TRAIN, VALIDATION, ACCENT, QUIET, INK = "#1f5fa8", "#d9730d", "#b3261e", "#6f747c", "#202124"
 DPI = 100
+OF_PAGE = {"#000000": "currentColor", INK: "currentColor", QUIET: "var(--quiet)", TRAIN: "var(--accent)",
+           VALIDATION: "var(--second)"}  # fmt: skip
+"""The colours of a page's style sheet in place of a figure's."""
+
+METADATA = ("Creator", "Date", "Format", "Type")
+"""What matplotlib would write about itself into an <svg>."""
 
 STYLE = rc_params_from_file(Path(__file__).parent / "templates" / "figures.mplstyle", use_default_template=False)
 styled = rc_context(STYLE)
@@ -52,11 +58,14 @@ def as_png(figure: Figure) -> bytes:
 @any_name()
 @styled
 def as_svg(figure: Figure) -> str:
-    """A figure as an <svg> element for a page. Text and axes take the page's colour; the ground is transparent."""
+    """A figure as an <svg> element for a page, in whose colours it is, dark or light; the ground is transparent."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
     svg = buffer.getvalue()
-    return svg[svg.index("<svg") :].replace("#000000", "currentColor").replace(INK, "currentColor")
+    svg = svg[svg.index("<svg") :]
+    for colour, of_page in OF_PAGE.items():
+        svg = svg.replace(colour, of_page)
+    return svg
 
 
 @any_name()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 
@@ -21,6 +22,11 @@ def percent(share: float, digits: int = 2) -> str:
 def interval(rate: float, low: float, high: float, unit: str = "") -> str:
     """`98.6 (97.4 to 99.4)`, in percent, of a share and the ends of its interval. unit: after the share."""
     return f"{100 * rate:.1f}{unit} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric of that name is a share, which is written in percent."""
+    return re.search(r"(accuracy|rate|share|cas_plain|cas_augmented)(/|$)", metric) is not None
 
 
 def clock(seconds: float) -> str:

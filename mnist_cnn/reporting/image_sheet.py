@@ -55,7 +55,8 @@ def draw_sheet(rows: Sequence[Row], title: str, scale: int) -> Figure:
     figure = Figure(figsize=(canvas.shape[1] / DPI, canvas.shape[0] / DPI), dpi=DPI)
 
     def write(x: float, y: float, text: str, **style: Any) -> None:
-        figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, va="top", **{"fontsize": FONT_SIZE, **style})
+        style = {"fontsize": FONT_SIZE, "parse_math": False, **style}  # a class may have a $ in its name
+        figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, va="top", **style)
 
     write(GAP, 10, title, fontsize=11.5, fontweight="bold")
     for number, row in enumerate(rows):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,6 +29,7 @@ STILL = 40
 class Cell:
     """A cell of a table. text: what is read. value: what it is sorted by; None: the text. picture: data URI, or empty.
 
+    link: where a click on the text leads, or empty.
     kind: classes of the style sheet: empty for numbers, `text`, `text long` for what may take several lines.
     """
 
@@ -35,6 +37,7 @@ class Cell:
     value: float | None = None
     kind: str = "text"
     picture: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,14 +132,22 @@ class Film:
     strip: list[tuple[int, Sheet]]
 
 
-def film(frames: NDArray[np.floating], steps: Sequence[int], names: Sequence[str], most: int = 5) -> Film:
+def film(
+    frames: NDArray[np.floating],
+    steps: Sequence[int],
+    names: Sequence[str],
+    most: int = 5,
+    widest: int = WIDEST,
+    still: int = STILL,
+) -> Film:
     """A film for a player, which stands at its end where no script runs, with a strip of `most` frames.
 
     frames: (steps, n, height, width) in [0, 1]. steps: of each frame. names: (n,).
+    widest, still: pixels of the screen that an image takes at most, in the film and in its strip.
     """
     stills = sorted({round(index) for index in np.geomspace(1, len(steps), most) - 1})
-    strip = [(int(steps[index]), sheet(frames[index], widest=STILL)) for index in stills]
-    return Film(sheet(frames, len(steps)), [int(step) for step in steps], names, strip)
+    strip = [(int(steps[index]), sheet(frames[index], widest=still)) for index in stills]
+    return Film(sheet(frames, len(steps), widest=widest), [int(step) for step in steps], names, strip)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -149,3 +160,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 def png_uri(picture: bytes) -> str:
     """A PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+def labelled(svg: Markup, caption: str) -> Markup:
+    """An <svg> element as one picture, of which a screen reader says the caption instead of each text in it."""
+    start = Markup('<svg role="img" aria-label="{}" ').format(escape(caption).striptags())
+    return start + svg.removeprefix("<svg ")

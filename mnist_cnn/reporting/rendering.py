@@ -54,6 +54,7 @@ FILTERS = {
     "cell": pages.cell,
     "percent_cell": pages.percent_cell,
     "png_uri": pages.png_uri,
+    "labelled": pages.labelled,
     "code": code,
     "line": line,
     "json": as_json,

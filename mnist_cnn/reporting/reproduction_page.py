@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,22 +14,39 @@ from numpy.typing import NDArray
 from mnist_cnn.data import reference_report
 from mnist_cnn.judging import ablation
 from mnist_cnn.judging.promotion import Version
-from mnist_cnn.reporting import formats, pages, tables
+from mnist_cnn.models.plain_layers import PlainNetwork
+from mnist_cnn.reporting import formats, pages, play_section, tables
+from mnist_cnn.reporting.ablation_figures import recognised_against_diversity
+from mnist_cnn.reporting.chart_lines import lines_of_records
 from mnist_cnn.reporting.figure_style import as_svg
 from mnist_cnn.reporting.pages import Film, Row, Sheet, Table, images_cell
 from mnist_cnn.reporting.rendering import render
+from mnist_cnn.reporting.sweep_charts import goal_along_figure
 from mnist_cnn.reporting.training_figures import learning_curves
 from mnist_cnn.settings import STARTS, sign
-from mnist_cnn.settings.experiments import Experiment
+from mnist_cnn.settings.experiments import EXPERIMENTS, Experiment
 from mnist_cnn.training.loop import EpochResult
 
 if TYPE_CHECKING:
     from mnist_cnn.sweeps.records import SweepRecord
 
 TITLE = "Can a person read what a network dreams?"
-SUBTITLE = "A network is frozen, and its input is searched by gradient descent from pure noise until it sees a digit."
-COLUMNS = 10
-"""Images in a row of the page."""
+SUBTITLE = (
+    "A network is frozen, and its input is searched by gradient descent from pure noise until it sees what was asked."
+)
+COLUMNS = 6
+"""Images in a row of an experiment, unless it has more kinds: two networks stand side by side."""
+
+WIDEST = 130
+"""Pixels of the screen that an image of an experiment takes at most: a row always fills its column."""
+
+MOST_IN_A_ROW = 10
+"""Images beside each other at most: all ten digits."""
+
+MOST_FRAMES = 11
+"""Of a film of an experiment: noise cannot be packed, and the page shall stay below 5 MB."""
+
+UNREGISTERED = "the readable network of this run, which has no registered version"
 
 MOST_TRIALS = 8
 SHOWN_SETTINGS = ("l2_weight", "tv_weight", "smoothness_weight", "border_weight", "temperature", "learning_rate")
@@ -65,7 +83,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Ablation:
-    """values: of `ablation.json` (`tried`, `cells`, as `tables.ablation_values` made it). chart: a PNG, or None.
+    """values: of `ablation.json` (`tried`, `cells`, as `tables.ablation_values` made it).
 
     images: of `images.npz`: for each cell `NETWORK-REGULARISATION-START`, (n, 28, 28, 1) uint8, and the same with
     `-targets`, (n,) uint8.
@@ -73,7 +91,6 @@ class Ablation:
 
     values: Mapping[str, Any]
     images: Mapping[str, NDArray[np.uint8]]
-    chart: bytes | None
 
     def cell(self, network: str, regularisation: str, start: str = "noise") -> Mapping[str, Any]:
         """A cell with its settings in words."""
@@ -87,12 +104,28 @@ class Ablation:
         rates = [self.cell("ordinary", column)["recognised_rate"] for column in ablation.REGULARISATIONS]
         return self.cell("readable", "tuned L2 and others")["recognised_rate_low"] > 0.9 and max(rates) < 0.7
 
-    def sheets(self, cell: Mapping[str, Any]) -> list[Sheet]:
-        """The first two images of each class in a cell, a sheet for each row of ten."""
+    @property
+    def curve(self) -> Markup:
+        """Recognised rate against diversity, from pure noise."""
+        points: dict[str, dict[str, list[tuple[float, float]]]] = {"tried": {}, "cells": {}}
+        for kind, by_network in points.items():
+            for each in self.values[kind]:
+                own = by_network.setdefault(each["network"], [])
+                if each.get("start", "noise") == "noise" and "diversity" in each:
+                    own.append((each["diversity"], each["recognised_rate"]))
+        return Markup(as_svg(recognised_against_diversity(points["tried"], points["cells"])))
+
+    def sheets(self, cell: Mapping[str, Any], class_names: Sequence[str]) -> list[tuple[Sheet, Sequence[str]]]:
+        """The first two images of each class in a cell, ten classes beside each other, the names below the second."""
         name = f"{cell['network']}-{cell['regularisation']}-{cell['start']}"
-        places = [np.flatnonzero(self.images[f"{name}-targets"] == number) for number in range(10)]
-        rows = zip(*(own[:2] for own in places), strict=False)
-        return [pages.sheet(self.images[name][list(row), ..., 0] / 255) for row in rows]
+        targets = self.images[f"{name}-targets"]
+        found: list[tuple[Sheet, Sequence[str]]] = []
+        for first in range(0, len(class_names), MOST_IN_A_ROW):
+            names = class_names[first : first + MOST_IN_A_ROW]
+            places = [np.flatnonzero(targets == first + number)[:2] for number in range(len(names))]
+            rows = [pages.sheet(self.images[name][list(row), ..., 0] / 255) for row in zip(*places, strict=False)]
+            found += [(row, names if row is rows[-1] else ()) for row in rows]
+        return found
 
     @property
     def tried(self) -> dict[str, dict[str, Mapping[str, Any]]]:
@@ -121,7 +154,7 @@ class Training:
 class FinishedExperiment:
     """n searches, kind by kind, with s snapshots. recognised_rate: a share; None where nothing was judged.
 
-    steps: (s,). snapshots: (s, n, 28, 28, 1) in [0, 1]. probabilities: (s, n, 10). targets: (n, 10).
+    steps: (s,). snapshots: (s, n, 28, 28, 1) in [0, 1]. probabilities: (s, n, k). targets: (n, k).
     """
 
     experiment: Experiment
@@ -136,15 +169,28 @@ class FinishedExperiment:
         """Of the target, under the last images: the mean over the searches."""
         return float(np.where(self.targets > 0, self.probabilities[-1], 0).sum(axis=1).mean())
 
-    @property
-    def film(self) -> Film:
-        """The first searches of each kind, side by side."""
-        kinds = self.experiment.kinds
-        of_each = len(self.targets) // len(kinds)
+    def film(self, class_names: Sequence[str]) -> Film:
+        """The first searches of each kind, side by side; of more than ten kinds the first ten."""
+        of_each = len(self.targets) // len(self.experiment.kinds)
+        kinds = self.experiment.kinds[:MOST_IN_A_ROW]
         shown = max(1, min(of_each, COLUMNS // len(kinds)))
         places = [kind * of_each + image for kind in range(len(kinds)) for image in range(shown)]
-        names = [kind.label if kind.start == "digit" else kind.target.word for kind in kinds for _ in range(shown)]
-        return pages.film(self.snapshots[:, places][..., 0], self.steps.tolist(), names)
+        words = [kind.named(class_names) if kind.start == "digit" else kind.target.named(class_names) for kind in kinds]
+        names = [word for word in words for _ in range(shown)]
+        frames = np.unique(np.linspace(0, len(self.steps) - 1, MOST_FRAMES).round().astype(int))
+        images = self.snapshots[frames][:, places][..., 0]
+        return pages.film(images, self.steps[frames].tolist(), names, most=3, widest=WIDEST, still=WIDEST)
+
+
+@dataclass(frozen=True)
+class ExperimentsOn:
+    """The six experiments on one network. title: the network and how it was searched.
+
+    parts: in the order of `EXPERIMENTS`; one `Missing` where the step was not done.
+    """
+
+    title: str
+    parts: Sequence[FinishedExperiment | Missing] | Missing
 
 
 @dataclass(frozen=True)
@@ -154,6 +200,12 @@ class Sweep:
     title: str
     record: SweepRecord
     finals: Mapping[str, NDArray[np.uint8]]
+
+    @property
+    def best_images(self) -> Sheet | None:
+        """The last images of the best trial, as far as they fit into a row."""
+        finals = self.finals.get(self.record.best.run_id) if self.record.complete else None
+        return None if finals is None or not len(finals) else pages.sheet(finals[:MOST_IN_A_ROW] / 255, widest=WIDEST)
 
     @property
     def best_trials(self) -> Table:
@@ -179,35 +231,51 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Comparison:
-    """PNGs of the comparison: the share recognised along the L2 weight, and the best trials side by side."""
+    """confirmed: by sweep, the share that panel A recognises of its best trial's images from new starts."""
 
-    along_l2_weight: bytes
-    best_side_by_side: bytes
+    confirmed: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Registration:
-    """decision: the word of `promotion.Decision`. validation_accuracy: a share, or None where it was not logged."""
+    """decision: the word of `promotion.Decision`. validation_accuracy: a share, or None where it was not logged.
+
+    champion: the number of the version that is it now; None where there is none.
+    """
 
     version: Version
     decision: str
     validation_accuracy: float | None
+    champion: int | None
+
+    @property
+    def which(self) -> str:
+        """The version in words, and whether it is the champion."""
+        version = f"version {self.version.number} of {self.version.name}"
+        if self.champion is None:
+            return f"{version}; there is no champion"
+        if self.champion == self.version.number:
+            return f"{version}, the champion"
+        return f"{version}; the champion is version {self.champion}"
 
 
 @dataclass(frozen=True)
 class Reproduction:
     """All that the page shows. scale: `full` or `smoke`. run_id, tags: of the reproduction's own run.
 
-    steps: in their order. What cannot be shown is `Missing`; experiments that could not be done at all are one.
+    class_names: of the data set. steps: in their order. network: to play with. What cannot be shown is `Missing`.
+    experiments: on each network, which stand side by side.
     """
 
     scale: str
     run_id: str
     tags: Mapping[str, str]
+    class_names: Sequence[str]
     steps: Sequence[StepResult]
+    network: PlainNetwork | Missing
     ablation: Ablation | Missing
     trainings: Sequence[Training | Missing]
-    experiments: Sequence[FinishedExperiment | Missing]
+    experiments: Sequence[ExperimentsOn]
     comparison: Comparison | Missing
     sweeps: Sequence[Sweep | Missing]
     registration: Registration | Missing
@@ -215,8 +283,34 @@ class Reproduction:
 
 def page(reproduction: Reproduction) -> str:
     """One HTML page without any other file."""
-    values = {**vars(reproduction), "reference": reference_report, "starts": STARTS}
+    play: Markup | Missing
+    if isinstance(reproduction.network, Missing):
+        play = reproduction.network
+    else:
+        registration = reproduction.registration
+        which = UNREGISTERED if isinstance(registration, Missing) else registration.which
+        play = play_section.section(reproduction.network, class_names=tuple(reproduction.class_names), which=which)
+    sweeps = [sweep for sweep in reproduction.sweeps if isinstance(sweep, Sweep)]
+    fixed = {
+        "along_l2_weight": along_l2_weight(sweeps),
+        "all_experiments": EXPERIMENTS,
+        "reference": reference_report,
+        "starts": STARTS,
+    }
+    values = {**vars(reproduction), "play": play, **fixed}
     return render("reproduction.html", title=TITLE, subtitle=SUBTITLE, **values)
+
+
+def along_l2_weight(sweeps: Sequence[Sweep]) -> Markup:
+    """The share recognised along the L2 weight, a line for each sweep; empty where none has varied it."""
+    records = [dataclasses.replace(sweep.record, name=sweep.title) for sweep in sweeps]
+    models = {trial.settings.get("model", ""): "" for record in records for trial in record.trials}
+    panels = lines_of_records(records, "l2_weight", models)
+    if not panels:
+        return Markup()
+    figure = goal_along_figure(panels, "recognised", "l2_weight")
+    figure.set_size_inches(9, 4.2)  # as wide as the other charts of the page
+    return Markup(as_svg(figure))
 
 
 def description(steps: Sequence[StepResult], *, finished: bool) -> str:

@@ -40,8 +40,10 @@ def film_strip(searches: Searches, nearest: Neighbours, title: str) -> Figure:
             Cell((result.snapshots[at, search],), f"step {result.steps[at]:,}\nloss {result.losses[at, search]:.3g}")
             for at in _evenly(len(result.steps), 6)
         ]
-        cells.append(Cell((nearest.images[search],), f"nearest real\nimage, a {nearest.labels[search]}", QUIET))
-        label = f"{plan.kinds[search].label}\n\np = {_probability(searches, search, -1)}"
+        cells.append(
+            Cell((nearest.images[search],), f"nearest real\nimage, a {plan.class_names[nearest.labels[search]]}", QUIET)
+        )
+        label = f"{plan.kinds[search].named(plan.class_names)}\n\np = {_probability(searches, search, -1)}"
         rows.append(Row(label, tuple(cells)))
     return draw_sheet(rows, title, scale=4)
 
@@ -51,14 +53,15 @@ def finals(searches: Searches, nearest: Neighbours, title: str) -> Figure:
 
     The number is red where the network's first choice is not one of the target's classes.
     """
-    sheet = _sheet(searches.plan)
+    plan = searches.plan
+    sheet, names = _sheet(plan), plan.class_names
 
     def cell(search: int) -> Cell:
-        caption = f"p = {_probability(searches, search, -1)}, near a {nearest.labels[search]}"
+        caption = f"p = {_probability(searches, search, -1)}, near a {names[nearest.labels[search]]}"
         return Cell((searches.result.final[search], nearest.images[search]), caption, _colour(searches, search, -1))
 
     return draw_sheet(
-        [Row(searches.plan.kinds[row[0]].label, tuple(map(cell, row))) for row in sheet],
+        [Row(plan.kinds[row[0]].named(names), tuple(map(cell, row))) for row in sheet],
         f"{title}: last image, and the real image nearest to it",
         scale=2 if max(map(len, sheet)) > 5 else 3,
     )
@@ -72,7 +75,7 @@ def frames(searches: Searches, title: str) -> list[NDArray[np.uint8]]:
         sheet = [list(column) for column in zip(*sheet, strict=True)][:MOST_OF_A_KIND]
 
     def cell(search: int, at: int) -> Cell:
-        caption = f"{plan.kinds[search].label}\np = {_probability(searches, search, at)}"
+        caption = f"{plan.kinds[search].named(plan.class_names)}\np = {_probability(searches, search, at)}"
         return Cell((result.snapshots[at, search],), caption, _colour(searches, search, at))
 
     pictures = []
@@ -122,14 +125,16 @@ def _thumbnail(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 def strip(shown: Strip, scale: int = 3) -> bytes:
     """A film strip as a PNG, drawn without matplotlib, which would take as long as many a trial."""
     rows, columns, height, width = shown.images.shape
-    tall, wide, left, top, gap = height * scale, width * scale, 86, 20, 4
+    # The default font has no arrow, and of other scripts than Latin it may know nothing.
+    labels = [label.replace("→", "to") for label in shown.rows]
+    left = max(86, *(16 + int(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(label)) for label in labels))
+    tall, wide, top, gap = height * scale, width * scale, 20, 4
     sheet = Image.new("L", (left + columns * (wide + gap), top + rows * (tall + gap)), 255)
     pen = ImageDraw.Draw(sheet)
     for column, label in enumerate(shown.columns):
         pen.text((left + column * (wide + gap) + wide / 2, top / 2), label, 60, anchor="mm")
-    for row, label in enumerate(shown.rows):
-        # The default font has no arrow.
-        pen.text((left - 8, top + row * (tall + gap) + tall / 2), label.replace("→", "to"), 60, anchor="rm")
+    for row, label in enumerate(labels):
+        pen.text((left - 8, top + row * (tall + gap) + tall / 2), label, 60, anchor="rm")
         for column in range(columns):
             grey = (shown.images[row, column] * 255).round().astype(np.uint8)
             enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))

@@ -27,10 +27,23 @@ def index(runs: Sequence[Any], registry: Sequence[Mapping[str, Any]], title: str
         ])
         for version in registry
     ]  # fmt: skip
+    sweeps = [_sweep_row(run) for run in runs if run.kind == "sweep"]
     return render(
         "site_index.html", title=title, subtitle=f"{len(runs):,} runs", data=as_script(rows),
         registry=Table(["model", "version", "aliases", "run", "description"], versions) if versions else None,
+        sweeps=Table(["sweep", "goal", "best", "complete trials"], sweeps) if sweeps else None,
     )  # fmt: skip
+
+
+def _sweep_row(run: Any) -> Row:
+    """A line for a sweep: what it came to, with a link to its run."""
+    goal = run.tags.get("goals", "")
+    trials, best = run.metrics.get("trials_complete", 0.0), run.metrics.get(f"best_{goal}")
+    return Row([
+        Cell(run.name, link=f"runs/{run.run_id}/index.html"), goal,
+        Cell("see its page" if best is None else f"{best:.4g}", best if best is not None else -math.inf, ""),
+        Cell(f"{trials:.0f}", trials, ""),
+    ])  # fmt: skip
 
 
 def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Sequence[str]) -> str:
@@ -46,6 +59,7 @@ def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Sequence[
         metrics=_table("metric", run.metrics),
         tags=_table("tag", run.tags),
         curves=as_script(run.curves) if run.curves else None,
+        pages=[path for path in run.files if path.endswith(".html")],
         pictures=[path for path in run.files if path.lower().endswith(PICTURES)],
         left_out=left_out,
     )

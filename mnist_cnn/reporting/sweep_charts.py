@@ -247,12 +247,16 @@ def side_by_side(rows: Sequence[tuple[str, Mapping[str, NDArray[Any]]]]) -> byte
 
 @styled
 def goal_along(panels: Mapping[str, Sequence[Line]], goal: str, name: str) -> bytes:
+    """`goal_along_figure` as a PNG; empty without panels."""
+    return as_png(goal_along_figure(panels, goal, name)) if panels else b""
+
+
+@styled
+def goal_along_figure(panels: Mapping[str, Sequence[Line]], goal: str, name: str) -> Figure:
     """The goal against a setting: starts side by side on common axes, a colour for each sweep and network.
 
-    The line joins the best in each ninth of the axis. Empty without panels.
+    The line joins the best in each ninth of the axis. There is at least one panel.
     """
-    if not panels:
-        return b""
     axis = Axis([line for lines in panels.values() for line in lines])
     figure = Figure((5.2 * len(panels) + 0.6, 4.6))
     grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
@@ -268,4 +272,4 @@ def goal_along(panels: Mapping[str, Sequence[Line]], goal: str, name: str) -> by
     grid[0].set_ylabel(_spelled(goal))
     handles = [Line2D([], [], color=colours[label], marker="o", label=label) for label in labels]
     figure.legend(handles=handles, loc="outside lower left", fontsize=8)
-    return as_png(figure)
+    return figure

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from mnist_cnn.judging import ablation
 from mnist_cnn.judging.judges import Trained
 from mnist_cnn.judging.nearest_digits import Neighbours
 from mnist_cnn.judging.scorecard import Scorecard
 from mnist_cnn.judging.search import Searches
-from mnist_cnn.reporting.formats import interval
+from mnist_cnn.judging.teaching import Taught
+from mnist_cnn.reporting.formats import interval, is_share
 from mnist_cnn.reporting.rendering import markdown
 from mnist_cnn.settings import STARTS, AblationSettings
 from mnist_cnn.training.evaluation import EvaluationResult
@@ -26,10 +28,33 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Marku
     return Markup("\n".join(f"| {' | '.join(map(markdown, cells))} |" for cells in lines))
 
 
+TAUGHT = {
+    "recognised_rate": "recognised", "near_real_share": "near real", "cas_plain": "CAS",
+    "cas_augmented": "CAS, augmented", "learned/recall": "recall", "learned/precision": "precision",
+    "learned/coverage": "coverage", "learned/vendi_ratio": "Vendi ratio", "diversity": "diversity",
+    "deskewed_diversity": "deskewed", "memorised_share": "memorised",
+}  # fmt: skip
+"""The numbers of the table of students, and their headings."""
+
+
+def taught(rows: Mapping[str, Taught]) -> Markup:
+    """A line for each set of images: what its students get right, and how varied and legible it is."""
+    lines = [[name, *(_taught_cell(key, row.metrics()) for key in TAUGHT)] for name, row in rows.items()]
+    return as_markdown(["images", *TAUGHT.values()], lines)
+
+
+def _taught_cell(key: str, metrics: Mapping[str, float]) -> str:
+    value = metrics.get(key, math.nan)
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f} %" if is_share(key) else f"{value:.2f}"
+
+
 def ascent(searches: Searches) -> Markup:
     """A line for each kind: how sure the network is of the last images, and what judges see."""
     result, card = searches.result, searches.card
     labels = np.array([kind.label for kind in searches.plan.kinds])
+    named = {kind.label: kind.named(searches.plan.class_names) for kind in searches.plan.kinds}
     rows = []
     for label in dict.fromkeys(labels):
         own = labels == label
@@ -37,7 +62,7 @@ def ascent(searches: Searches) -> Markup:
         hits = result.targets[own, result.probabilities[-1, own].argmax(axis=1)] > 0
         judged = card is not None and card.single[own].all()
         rows.append([
-            label, own.sum(), hits.sum(), card.recognised[own].sum() if card is not None and judged else "–",
+            named[label], own.sum(), hits.sum(), card.recognised[own].sum() if card is not None and judged else "–",
             f"{np.median(sure):.3f} ({sure.min():.3f} to {sure.max():.3f})",
             f"{np.median(result.kl_divergences[-1, own]):.3g}", f"{np.median(result.losses[-1, own]):.3g}",
         ])  # fmt: skip
@@ -83,6 +108,30 @@ def searches(found: Searches, nearest: Neighbours) -> dict[str, list[Any]]:
 def _rounded(values: Any) -> list[float]:
     """Six significant digits, which is what float32 holds."""
     return [float(f"{value:.6g}") for value in values]
+
+
+def predictions(
+    files: Sequence[str], probabilities: NDArray[np.float32], done: Sequence[str], class_names: Sequence[str]
+) -> dict[str, list[Any]]:
+    """A line for each picture, as columns. probabilities: (n, k). done: what was done to each. class_names: k texts."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    sorted_ = np.take_along_axis(probabilities, order, axis=1)
+    return {
+        "file": list(files),
+        "choice": [class_names[number] for number in order[:, 0]],
+        "probability": _rounded(sorted_[:, 0]),
+        "second_choice": [class_names[number] for number in order[:, 1]],
+        "second_probability": _rounded(sorted_[:, 1]),
+        "done": list(done),
+    }
+
+
+def predicted(files: Sequence[str], probabilities: NDArray[np.float32], class_names: Sequence[str]) -> Markup:
+    """The same without what was done, as Markdown."""
+    columns = predictions(files, probabilities[: len(files)], [""] * len(files), class_names)
+    rows = zip(*(columns[name] for name in list(columns)[:-1]), strict=True)
+    headings = ["file", "choice", "probability", "second choice", "its probability"]
+    return as_markdown(headings, [[name, first, f"{p:.1%}", second, f"{q:.1%}"] for name, first, p, second, q in rows])
 
 
 def judges(trained: Sequence[Trained], tests: Sequence[EvaluationResult]) -> Markup:

@@ -95,14 +95,17 @@ def confusion_matrix(result: EvaluationResult, title: str) -> Figure:
     """Counts by true class and first choice; the hits are pale so that the errors stand out."""
     counts = result.confusion
     errors = counts - np.diag(np.diag(counts))
-    figure = fixed_figure(6.4, 6, left=0.65)
+    side = max(0.0, 0.36 * len(counts) - 5.5)
+    figure = fixed_figure(6.4 + side, 6 + side, left=0.65)
     axes = figure.subplots()
     axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.3)
     for row, column in np.ndindex(*counts.shape):
         if row == column or counts[row, column]:
             style = {"color": QUIET, "fontsize": 8} if row == column else {"fontweight": "bold"}
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", **style)
-    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="network's first choice", ylabel="label")
+    _name_classes(axes, result.class_names)
+    axes.set_yticks(range(len(counts)), result.class_names, parse_math=False)
+    axes.set(xlabel="network's first choice", ylabel="label")
     axes.set_title(f"{title}: {int(errors.sum()):,} of {len(result.labels):,} wrong")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -113,7 +116,7 @@ def confusion_matrix(result: EvaluationResult, title: str) -> Figure:
 @styled
 def per_class_accuracy(result: EvaluationResult, title: str) -> Figure:
     """Recall and precision of each class as dots, with the overall accuracy as a line."""
-    figure = fixed_figure(7, 3.6, bottom=0.95)
+    figure = fixed_figure(max(7.0, 0.25 * len(result.recall) + 1), 3.6, bottom=0.95)
     axes = figure.subplots()
     classes = np.arange(len(result.recall))
     axes.axhline(result.accuracy, color=QUIET, linewidth=1, label=f"all: {result.accuracy:.2%}")
@@ -122,10 +125,19 @@ def per_class_accuracy(result: EvaluationResult, title: str) -> Figure:
     low = float(np.nanmin([result.recall, result.precision]))
     axes.set_ylim(max(0.0, 1 - 1.25 * max(1 - low, 0.004)), 1 + 0.06 * max(1 - low, 0.004))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.set(title=title, xticks=classes, xlabel="class")
+    longest = _name_classes(axes, result.class_names)
+    axes.set(title=title, xlabel="class")
     axes.grid(False, axis="x")
-    axes.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    axes.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.035 * (longest - 1)))
     return figure
+
+
+def _name_classes(axes: Any, names: Sequence[str]) -> int:
+    """Names below the axis, upright where they are long. Given back: how many letters the longest stands high."""
+    longest = max(map(len, names))
+    is_long = longest > 2
+    axes.set_xticks(range(len(names)), names, parse_math=False, rotation=90 if is_long else 0)
+    return longest if is_long else 1
 
 
 @styled
@@ -152,12 +164,14 @@ def most_wrong(
 
     images: (n, height, width, channels) in [0, 1], in the order of `result`.
     """
-    choices = result.probabilities.argmax(axis=1)
+    choices, names = result.probabilities.argmax(axis=1), result.class_names
     wrong = np.flatnonzero(choices != result.labels)
     sureness = result.probabilities[np.arange(len(choices)), choices]
     order = wrong[np.argsort(-sureness[wrong])][: rows * columns]
     cells = [
-        Cell((images[index],), f"{result.labels[index]} → {choices[index]}   {sureness[index]:.1%}", ACCENT)
+        Cell(
+            (images[index],), f"{names[result.labels[index]]} → {names[choices[index]]}   {sureness[index]:.1%}", ACCENT
+        )
         for index in order
     ]
     return draw_sheet(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ def made_of(settings: Settings) -> dict[str, Any]:
     return {
         "command": settings.COMMAND,
         "settings": {name: word for name, word in sorted(words.items()) if name not in NO_PART and word},
-        "data": _digest_of_data(words.get("dataset", "")),
+        "data": _digest_of_data(words.get("dataset", ""), settings.files()),
         "code": code_digest(settings.COMMAND),
         "versions": {name: version(name) for name in VERSIONED},
     }
@@ -61,6 +61,7 @@ def code_digest(command: str) -> str:
     return whole.hexdigest()
 
 
+@cache
 def _imported(code: bytes) -> list[Path]:
     """The project's files that a file imports, and the `__init__` files that run on the way to them."""
     names: set[str] = set()
@@ -81,7 +82,13 @@ def _packages_of(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _digest_of_data(dataset: str) -> str:
-    """Of the file that `dataset` names; what ships with the package is known by its name."""
+def _digest_of_data(dataset: str, files: Sequence[Path]) -> str:
+    """Of the file that `dataset` names, and of other files; what ships with the package is known by its name."""
     path = Path(dataset)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if dataset and path.is_file() else dataset
+    data = hashlib.sha256(path.read_bytes()).hexdigest() if dataset and path.is_file() else dataset
+    if not files:
+        return data
+    whole = hashlib.sha256(data.encode())
+    for file in files:
+        whole.update(f"\0{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()

@@ -1,4 +1,8 @@
-"""SIGINT, SIGTERM and SIGHUP: raised as `Interrupted`, once, and never while something is half written."""
+"""SIGINT, SIGTERM and SIGHUP: raised as `Interrupted`, once, and never while something is half written.
+
+Nothing is raised within a database's call either. The exception would hold its frames, and they the open transaction:
+whoever closes the run then waits for the lock that it holds itself. Such a signal is sent again a moment later.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from mnist_cnn.settings.errors import Interrupted
 
@@ -15,6 +20,9 @@ from mnist_cnn.settings.errors import Interrupted
 IS_HELD_UP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 NUMBERS = (signal.SIGINT, signal.SIGTERM, *(() if IS_HELD_UP else (signal.SIGHUP,)))
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+AGAIN_S = 0.05
+"""Seconds until a signal that came within a database's call is sent again."""
 
 _received: list[int] = []
 _reason = ""
@@ -33,7 +41,7 @@ def check() -> None:
     An exception that a handler raises may be lost: Python drops what is raised within a destructor.
     """
     if _received and not isinstance(sys.exception(), KeyboardInterrupt):
-        raise Interrupted(_received[0], _reason)
+        _interrupt(_received[0])
 
 
 @contextmanager
@@ -44,29 +52,38 @@ def interruptible(*, outermost: bool = True) -> Iterator[None]:
     an earlier piece of work received are forgotten.
     """
 
+    again: list[threading.Timer] = []
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for other in NUMBERS:
-            signal.signal(other, signal.SIG_IGN)
         _received.append(number)
-        raise Interrupted(number, _reason)
+        if not _is_in_database(frame):
+            _interrupt(number)
+        again.append(threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident or 0, number)))
+        again[-1].daemon = True
+        again[-1].start()
 
     if outermost:
         _received.clear()
-    with _handled_by(interrupt):
-        yield
-        check()
+    try:
+        with _handled_by(interrupt):
+            yield
+            check()
+    finally:
+        for timer in again:
+            timer.cancel()
 
 
 @contextmanager
 def deferring() -> Iterator[Callable[[], None]]:
     """Note the first signal and raise nothing; the function given raises `Interrupted` if there was one.
 
-    For work between whose steps a database is written, which must not be broken off. A second signal is raised at once.
+    For work between whose steps a database is written, which must not be broken off. A second signal is raised at once,
+    unless a database is at work.
     """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted:
+        if noted and not _is_in_database(frame):
             raise Interrupted(number, _reason)
         noted.append(number)
 
@@ -83,6 +100,21 @@ def ignored() -> Iterator[None]:
     """Hold signals back for the moment in which a run is closed."""
     with _handled_by(signal.SIG_IGN):
         yield
+
+
+def _interrupt(number: int) -> NoReturn:
+    if threading.current_thread() is threading.main_thread():
+        for other in NUMBERS:
+            signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(number, _reason)
+
+
+def _is_in_database(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).split(".")[0] == "sqlalchemy":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mnist_cnn.settings.errors import (
 from mnist_cnn.settings.exporting import ExportSettings
 from mnist_cnn.settings.fields import REGIMES, PerImage, PerImageInt, show
 from mnist_cnn.settings.judging import PANEL_A, PANEL_B, PANELS, AblationSettings, JudgesSettings
+from mnist_cnn.settings.predicting import PredictSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.repeating import AgainSettings, DiffSettings, SeedsSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
@@ -42,13 +43,15 @@ from mnist_cnn.settings.sweeps import (
     goals,
     sign,
 )
+from mnist_cnn.settings.teaching import TeachSettings
 from mnist_cnn.settings.training import NETWORKS, SCHEDULES, EvaluateSettings, ResumeSettings, TrainSettings
+from mnist_cnn.settings.verdict import VerdictSettings
 
 _COMMANDS: tuple[type[Settings], ...] = (
-    TrainSettings, ResumeSettings, EvaluateSettings, OptimizeSettings, ReplaySettings, ExperimentsSettings,
-    JudgesSettings, AblationSettings, SweepSettings, SweepFileSettings, SweepTrainingSettings, CompareSettings,
-    RegisterSettings, RollbackSettings, AgainSettings, SeedsSettings, DiffSettings, ExportSettings,
-    SendSettings, ReproduceSettings,
+    TrainSettings, ResumeSettings, EvaluateSettings, PredictSettings, OptimizeSettings, ReplaySettings,
+    ExperimentsSettings, JudgesSettings, AblationSettings, TeachSettings, VerdictSettings, SweepSettings,
+    SweepFileSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings, AgainSettings,
+    SeedsSettings, DiffSettings, ExportSettings, SendSettings, ReproduceSettings,
 )  # fmt: skip
 
 ENTRY_POINTS = {cls.COMMAND: cls for cls in _COMMANDS}

@@ -82,7 +82,7 @@ MODEL = setting(
 DATASET = setting(
     "mnist",
     "`mnist` ships with the package. `mnist:6000` takes its first 6,000 training and 1,000 test images. Or the path "
-    "of an .npz file of the same form.",
+    "of an .npz file of the same form, with 2 to 47 classes.",
 )
 RUN_NAME = setting("", "Name of the run in MLflow. Without it, the command makes one.")
 TRUST = setting(False, "Load a model of any form. That may run code which the model's file brings along.")

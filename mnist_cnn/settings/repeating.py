@@ -9,14 +9,18 @@ import pydantic
 
 from mnist_cnn.settings import fields
 from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.exporting import ExportSettings
 from mnist_cnn.settings.fields import RUN_NAME, Grammar, RunId, RunName, setting
 from mnist_cnn.settings.judging import AblationSettings, JudgesSettings
+from mnist_cnn.settings.predicting import PredictSettings
 from mnist_cnn.settings.registering import RegisterSettings, RollbackSettings
 from mnist_cnn.settings.reproducing import ReproduceSettings
 from mnist_cnn.settings.searching import ExperimentsSettings, OptimizeSettings, ReplaySettings
 from mnist_cnn.settings.settings import Settings
 from mnist_cnn.settings.sweeps import CompareSettings, SweepSettings, SweepTrainingSettings
+from mnist_cnn.settings.teaching import TeachSettings
 from mnist_cnn.settings.training import EvaluateSettings, TrainSettings
+from mnist_cnn.settings.verdict import VerdictSettings
 
 MOST_RUNS = 8
 """On one page."""
@@ -82,20 +86,6 @@ class _WithChanges(Settings):
         return self.as_words()
 
 
-class AgainSettings(_WithChanges, command="again"):
-    """Do a run again, with its own settings, and compare each number with that run's.
-
-    Any setting of the run's command that is given besides overrules its own.
-    """
-
-    OTHERS: ClassVar[tuple[type[Settings], ...]] = (
-        TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AblationSettings,
-        SweepSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings, ReproduceSettings,
-    )  # fmt: skip
-
-    run: RunId = setting(..., "Id of the run.")
-
-
 class SeedsSettings(_WithChanges, command="seeds"):
     """Run a command with several seeds, each a run below one that holds means and 95 % intervals.
 
@@ -117,3 +107,19 @@ class SeedsSettings(_WithChanges, command="seeds"):
         """The settings of the command, with the first seed."""
         own = next(other for other in self.OTHERS if self.of == other.COMMAND)
         return own.from_words(self.changes)
+
+
+class AgainSettings(_WithChanges, command="again"):
+    """Do a run again, with its own settings, and compare each number with that run's.
+
+    Any setting of the run's command that is given besides overrules its own.
+    """
+
+    OTHERS: ClassVar[tuple[type[Settings], ...]] = (
+        TrainSettings, EvaluateSettings, OptimizeSettings, ExperimentsSettings, JudgesSettings, AblationSettings,
+        TeachSettings, SweepSettings, SweepTrainingSettings, CompareSettings, RegisterSettings, RollbackSettings,
+        ReproduceSettings, ReplaySettings, SeedsSettings, DiffSettings, ExportSettings, PredictSettings,
+        VerdictSettings,
+    )  # fmt: skip
+
+    run: RunId = setting(..., "Id of the run.")

@@ -33,6 +33,7 @@ OBJECTIVES: tuple[Objective, ...] = typing.get_args(Objective)
 
 STARTS: tuple[Start, ...] = typing.get_args(Start)
 Weight = Annotated[PerImage, pydantic.Field(ge=0, le=1e6)]
+Share = Annotated[PerImage, pydantic.Field(ge=0, le=1)]
 
 
 class AscentSettings(Settings):
@@ -55,6 +56,16 @@ class AscentSettings(Settings):
     feature_weight: Weight = setting(
         0.0, "Weight of a random direction in the last feature map, which makes drawings differ."
     )
+    l2_weight_first: Weight = setting(
+        0.0, "L2 weight at the first step, from which it falls in a line to `l2_weight`; 0: it is `l2_weight` always."
+    )
+    l2_until: Share = setting(0.7, "Share of the steps after which the L2 weight is `l2_weight`.")
+    inversion_weight: Weight = setting(
+        0.0, "Weight of the distance to features that each image draws from the distribution of its class."
+    )
+    inversion_components: Count = setting(1, "Gaussians that this distribution is a mixture of, for each class.")
+    inversion_from: Share = setting(0.3, "Share of the steps after which that weight rises in a line from 0.")
+    inversion_until: Share = setting(0.6, "Share of the steps after which it has its full height.")
     pose: PerImage = setting(
         0.0, "A lasting slant, turn, scaling and shift; 1 is up to 1/4, 12 degrees, 12 % and 1 pixel.", ge=0, le=8
     )
@@ -78,7 +89,8 @@ class _Searches(Settings):
 _TRIAL = Grammar(re.compile(r".+:[0-9]{1,9}|[0-9a-f]{32}").fullmatch, "SWEEP:NUMBER, or the id of a trial's run")
 _TARGETS = Grammar(targets.parse, targets.ALLOWED)
 _EXPERIMENTS = Grammar(experiments.parse, experiments.ALLOWED)
-_CLASS = Grammar(lambda word: word in ("target", *map(str, range(10))), "target, or a class from 0 to 9")
+_CLASSES = range(targets.MOST_CLASSES)
+_CLASS = Grammar(lambda word: word in ("target", *map(str, _CLASSES)), f"target, or a class from 0 to {_CLASSES[-1]}")
 
 
 class _Targets(Settings):

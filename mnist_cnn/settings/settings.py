@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import pydantic
@@ -136,6 +137,10 @@ class Settings(pydantic.BaseModel):
         changed = type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
         changed._given = self._given | type(self)._names_in(changes)
         return changed
+
+    def files(self) -> list[Path]:
+        """Files besides the data set that the numbers depend on: those that are there."""
+        return []
 
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         """Every value by name, arrays as lists. secrets: with the password of a storage's address."""

@@ -1,4 +1,4 @@
-"""What the network shall say: a digit, a mix of digits, or every digit in turn.
+"""What the network shall say: a class, a mix of classes, or every class in turn.
 
 Only the standard library is imported here, so that a target which cannot be read is refused at once.
 """
@@ -6,9 +6,19 @@ Only the standard library is imported here, so that a target which cannot be rea
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+MNIST_CLASSES = 10
+"""Classes of MNIST, where nothing else is said."""
+
+MOST_CLASSES = 47
+"""Of a data set: EMNIST's letters and digits have so many. Fewer are known when the data is read."""
+
 ALLOWED = "classes such as 2, mixes such as 2+3 or 1:0.7+7:0.3, or all, separated by commas"
+
+_CLASS_OF_A_WORD = re.compile(r"(?:^|(?<=[+]))[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,10 @@ class Target:
     word: str
     shares: tuple[tuple[int, float], ...]
 
+    def named(self, class_names: Sequence[str]) -> str:
+        """Its word with names in place of numbers: `Coat`, `Coat+Bag`."""
+        return _CLASS_OF_A_WORD.sub(lambda found: class_names[int(found[0])], self.word)
+
     @property
     def main_class(self) -> int:
         """The class with the largest share, the first of equals."""
@@ -32,10 +46,10 @@ class Target:
         return [shares.get(number, 0.0) for number in range(num_classes)]
 
 
-def parse(words: str, num_classes: int = 10) -> list[Target]:
+def parse(words: str, num_classes: int = MOST_CLASSES) -> list[Target]:
     """`2`, `2+3` (half and half), `1:0.7+7:0.3`, `all`, or several of them separated by commas.
 
-    Raises ValueError, whose message says which part cannot be read.
+    num_classes: of the data set, where it is known. Raises ValueError, whose message says which part cannot be read.
     """
     targets = []
     for word in words.split(","):

@@ -81,7 +81,9 @@ class AscentTrials:
         network = self._networks.get(settings.model) or self._networks.setdefault(
             settings.model, self._load(settings.model)
         )
-        kinds = experiments.kinds(settings.targets, settings.start, settings.start_class)
+        kinds = experiments.kinds(
+            settings.targets, settings.start, settings.start_class, num_classes=self._data.train.num_classes
+        )
         first_of_each = np.arange(len(kinds)) * settings.num_images
 
         def on_snapshot(plan: SearchPlan, found: AscentResult, index: int) -> None:
@@ -93,7 +95,7 @@ class AscentTrials:
                 result.metrics["merit"] = merit(card)
             result.strip = Strip(
                 found.snapshots[: index + 1, :, ..., 0][:, first_of_each].swapaxes(0, 1),
-                tuple(kind.label for kind in kinds),
+                tuple(kind.named(plan.class_names) for kind in kinds),
                 tuple(f"step {step:,}" for step in found.steps[: index + 1]),
             )
             if index:
@@ -114,9 +116,7 @@ class TrainingTrials:
 
     def __call__(self, settings: TrainSettings, result: TrialResult, report: Report, tick: Tick) -> None:
         """Fill `result` epoch by epoch. Raises what `training.train`, `report` and `tick` do."""
-        network = networks.build(
-            settings.network, settings.seed, precision=settings.precision, dropout=settings.dropout
-        )
+        network = networks.for_training(settings, self._data.train.num_classes)
 
         def on_epoch(epoch: loop.EpochResult, state: Any) -> None:
             result.metrics = epoch.metrics()

@@ -197,7 +197,8 @@ class _Objective:
             last = trials.last_step(settings)
 
             def report(step: int, metrics: Mapping[str, float]) -> None:
-                run.log_metrics(metrics, step)
+                reached = {f"Goal {goal}": metrics[name] for goal in goals if (name := trials.METRICS[goal]) in metrics}
+                run.log_metrics({**reached, **metrics}, step)  # MLflow's Compare opens with the first of the alphabet
                 value = metrics.get(trials.METRICS[goals[0]], math.nan)
                 if len(goals) == 1 and math.isfinite(value):
                     trial.report(value, step)

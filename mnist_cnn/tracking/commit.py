@@ -14,7 +14,13 @@ except ImportError:  # gitpython says so where there is no git
 
 PATCH = "uncommitted.patch"
 LARGEST_PATCH = 2**20
-"""Bytes. Files that would make it larger are named in it and left out."""
+"""Bytes. Files that would make it larger are named in it and left out; so are new files that alone are larger."""
+
+MOST_NEW, MOST_NAMED, ROOM = 200, 20, 2**14
+"""New files in a patch, a process of git each; names of those left out, and bytes for them."""
+
+DIFF = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+"""Whatever a person's own configuration of git says, `git apply` can read what this prints."""
 
 
 def tags() -> dict[str, str]:
@@ -31,17 +37,20 @@ def patch() -> bytes:
         return b""
     changed = _paths(repository, "diff", "HEAD", "--name-only", "-z")
     new = _paths(repository, "ls-files", "--others", "--exclude-standard", "-z")
-    asked = [("HEAD", "--", path) for path in changed] + [("--no-index", "--", "/dev/null", path) for path in new]
-    parts, left_out, size = [], [], 0
+    small = [path for path in new if (ROOT / path).lstat().st_size <= LARGEST_PATCH][:MOST_NEW]
+    asked = [("HEAD", "--", path) for path in changed] + [("--no-index", "--", "/dev/null", path) for path in small]
+    parts, left_out, size = [], sorted({*new} - {*small}), 0
     for words in asked:
-        part = _output(repository, "diff", "--binary", "--no-color", "--no-ext-diff", *words)
-        if size + len(part) > LARGEST_PATCH:
+        part = _output(repository, *DIFF, *words)
+        if size + len(part) > LARGEST_PATCH - ROOM:
             left_out.append(words[-1])
             continue
         parts.append(part)
         size += len(part)
-    notes = [f"Left out, since the patch would be larger than 1 MB: {path!r}\n".encode() for path in left_out]
-    return b"".join([*notes, *parts])
+    notes = [f"Left out, since the patch would be too large: {path!r}"[:500] + "\n" for path in left_out[:MOST_NAMED]]
+    if len(left_out) > MOST_NAMED:
+        notes.append(f"Left out, too: {len(left_out) - MOST_NAMED} more files\n")
+    return b"".join(["".join(notes).encode(errors="backslashreplace"), *parts])
 
 
 def _repository() -> Any:

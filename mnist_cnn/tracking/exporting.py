@@ -21,6 +21,9 @@ from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
 
 Points = list[list[float]]
 
+TAGS = ("version", "hardware.", "git.", "mlflow.source.git.", "reason", "sweep", "goals", "trial", "decision", "again")
+"""Beginnings of the names of tags that are shown."""
+
 
 @dataclass(frozen=True)
 class ExportedRun:
@@ -71,8 +74,7 @@ def _exported(run: Run, experiment: str) -> ExportedRun:
         note=tags.get(NOTE_TAG, ""),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
-        tags={name: text for name, text in tags.items() if name.startswith(("version.", "hardware.", "git."))
-              or name in ("mlflow.source.git.commit", "reason", "sweep", "trial", "decision", "version", "again")},
+        tags={name: text for name, text in tags.items() if name.startswith(TAGS)},
         models=models.uris_of(run),
         artifact_uri=info.artifact_uri,
     )  # fmt: skip
@@ -116,11 +118,12 @@ def _files(repository: Any, folder: str) -> Iterator[tuple[str, int]]:
 def registry() -> list[dict[str, Any]]:
     """Each version of each registered model: name, version, aliases, run, description, tags."""
     client, found = mlflow.MlflowClient(), []
-    for model in client.search_registered_models():
+    versions = reading.pages(client.search_model_versions)
+    for model in reading.pages(client.search_registered_models):
         aliases: dict[str, list[str]] = {}
         for alias, number in client.get_registered_model(model.name).aliases.items():
             aliases.setdefault(str(number), []).append(alias)
-        for version in client.search_model_versions(f"name = '{model.name}'"):
+        for version in (version for version in versions if version.name == model.name):
             found.append({
                 "model": model.name, "version": str(version.version), "aliases": aliases.get(str(version.version), []),
                 "run_id": version.run_id or "", "description": version.description or "", "tags": dict(version.tags),

@@ -12,6 +12,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging import judges
 from mnist_cnn.judging.judges import Judge, Panel
 from mnist_cnn.tracking import store
@@ -43,21 +44,21 @@ def log_judge(run: TrackedRun, judge: Judge, panel: str, training_digest: str, s
     return LoggedModel(model_id=model.model_id, uri=f"models:/{model.model_id}")
 
 
-def find_panel(name: str, dataset_digest: str, seed: int) -> Panel | None:
+def find_panel(name: str, data: LabelledImages, seed: int) -> Panel | None:
     """The newest panel of judges that is complete, of this version, seed and training images, or None.
 
-    dataset_digest: of the training images before they were halved. Every judge's content is held against the SHA-256
+    data: the training images before they were halved. Every judge's content is held against the SHA-256
     that was noted when it was logged, before anything of it is read. Raises `TrackingError` for one that differs.
     """
     store.open_store()
-    conditions = [f"tags.{key} = '{value}'" for key, value in _tags(name, dataset_digest, seed).items()]
+    conditions = [f"tags.{key} = '{value}'" for key, value in _tags(name, data.digest, seed).items()]
     by_run: dict[str, dict[str, Any]] = {}
     for model in logged_models(" AND ".join(conditions)):
         # Newest first, so are the runs; of a judge that a run logged twice the newer stays.
         by_run.setdefault(model.source_run_id, {}).setdefault(model.tags["judge"], model)
     for run_id, found in by_run.items():
         if set(found) == set(judges.KINDS):
-            own = {kind: _load(store.uri(), found[kind].model_id, kind) for kind in judges.KINDS}
+            own = {kind: _load(store.uri(), found[kind].model_id, kind, data.num_classes) for kind in judges.KINDS}
             return Panel(name, own, run_id)
     return None
 
@@ -68,7 +69,7 @@ def _tags(panel: str, training_digest: str, seed: int) -> dict[str, str]:
 
 
 @lru_cache(maxsize=24)
-def _load(tracking_uri: str, model_id: str, kind: str) -> Judge:
+def _load(tracking_uri: str, model_id: str, kind: str, num_classes: int) -> Judge:
     """A judge, once for all who ask for it, with what was compiled for it."""
     model = mlflow.MlflowClient().get_logged_model(model_id)
     cure = "Delete this model, or train the panel again: mlflow run . -e judges"
@@ -83,7 +84,7 @@ def _load(tracking_uri: str, model_id: str, kind: str) -> Judge:
                     f"{about} is not what was logged: the SHA-256 of its content is {sha256}, noted was "
                     f"{model.tags.get(SHA256_TAG)}. {cure}"
                 )
-            judge = judges.load(Path(temporary))
+            judge = judges.load(Path(temporary), num_classes)
         except (judges.JudgeError, MlflowException, OSError) as error:
             raise TrackingError(f"{about} cannot be read ({store.first_line(error)}). {cure}") from error
     if judge.kind != kind:

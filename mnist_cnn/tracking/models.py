@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.data import dataset
-from mnist_cnn.settings.fields import MODEL_FORMS, shown
+from mnist_cnn.settings.fields import MODEL_FORMS, cut, shown
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.store import TrackingError
 
@@ -64,6 +64,22 @@ def resolve(word: str, data: str = "mnist", regime: str = "", network: str = "",
         flavours = ", ".join(info.flavors)
         raise TrackingError(f"`model`: {address} is not a Keras model; it has the flavours {flavours}.")
     return LoggedModel(info.model_id, address, trust)
+
+
+def refuse_other_data(model: LoggedModel, data: str) -> None:
+    """Raise `TrackingError` where a model is known to have learned from other data than the `dataset` setting names."""
+    with suppress(MlflowException):
+        logged = mlflow.get_logged_model(model.model_id)
+        trained_on = logged.tags.get(TRAINED_ON_TAG)
+        if trained_on in (None, dataset.origin(data)):
+            return
+        word = trained_on
+        if word != "mnist":
+            word = mlflow.get_run(logged.source_run_id).data.params.get("dataset", "the file it learned from")
+        raise TrackingError(
+            f"`dataset`: {cut(model.uri)} learned from other images than {cut(data)}, so its classes would get wrong "
+            f"names. Add -P dataset={cut(word)}"
+        )
 
 
 def _newest(data: str, regime: str, network: str) -> LoggedModel:

@@ -21,11 +21,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
-from mnist_cnn.data.dataset import IMAGE_SHAPE, NUM_CLASSES
+from mnist_cnn.data.dataset import IMAGE_SHAPE
 from mnist_cnn.models.forward import taking_images
 from mnist_cnn.models.logits import refuse_misfit
 from mnist_cnn.settings import SettingError
 from mnist_cnn.settings.fields import cut
+from mnist_cnn.settings.targets import MNIST_CLASSES
 from mnist_cnn.tracking import store
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.store import TrackingError
@@ -39,7 +40,8 @@ LARGEST = 2 * 2**30
 def log_network(network: keras.Model, example: NDArray[np.float32], tags: dict[str, str]) -> LoggedModel:
     """Log a Keras model as `model` of the open run, with signature, input example and the versions it needs."""
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
+        # Of objects, for no other schema lets a server take arrays and texts (PNGs); `serving` checks what they are.
+        inputs=Schema([TensorSpec(np.dtype(object), (-1,))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *network.output_shape[1:]))]),
     )
     info = Model.log(
@@ -53,7 +55,7 @@ def log_network(network: keras.Model, example: NDArray[np.float32], tags: dict[s
         # MLflow would load the model once more and show a progress bar; a test of ours does it instead.
         validate_serving_input=False,
         # Named, for working them out takes MLflow several seconds and a second process.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
+        pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy", "pillow")],
         tags=tags,
     )
     return LoggedModel(model_id=info.model_id, uri=info.model_uri)
@@ -74,13 +76,13 @@ def _save_network(path: str, validate_serving_input: bool, **arguments: Any) -> 
     model.save(str(Path(path) / "MLmodel"))
 
 
-def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
+def load(model: LoggedModel, num_classes: int = MNIST_CLASSES, *, logits: bool = False) -> keras.Model:
     """The Keras model itself, once for all who ask for it, so that what was compiled for it is there still.
 
     One that was changed since is loaded anew. One that takes pixels in a row, or no axis of channels, has a layer in
     front. Unless it is trusted, it must be a .keras file, which Keras reads without running code of its own.
-    Raises `SettingError` for one that cannot be loaded, that does not take MNIST's images, or that does not give
-    probabilities of ten classes (logits: or those).
+    Raises `SettingError` for one that cannot be loaded, that does not take images of 28 x 28, or that does not
+    give probabilities of `num_classes`, as the data set has (logits: or those).
     """
     # By its id, which never changes, where there is one: an alias or the version of a run may move.
     address = f"models:/{model.model_id}" if model.model_id else model.uri
@@ -91,7 +93,7 @@ def load(model: LoggedModel, *, logits: bool = False) -> keras.Model:
         if _state(network) != loaded:
             _load.cache_clear()
             network, _ = _load(store.uri(), address, model.trusted)
-        refuse_misfit(network, IMAGE_SHAPE, NUM_CLASSES, logits=logits)
+        refuse_misfit(network, IMAGE_SHAPE, num_classes, logits=logits)
     except SettingError:
         raise
     except Exception as error:  # of a damaged file anything may be raised

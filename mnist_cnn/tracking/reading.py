@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,23 @@ def get_run(run_id: str) -> Run:
     return mlflow.MlflowClient().get_run(run_id)
 
 
-def required_run(run_id: str) -> Run:
-    """The run that a person named by its id. Raises `TrackingError` where there is none."""
+def pages(search: Callable[..., Any]) -> list[Any]:
+    """All that a search of MLflow's client finds, page after page."""
+    found, token = [], None
+    while True:
+        page = search(page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
+
+
+def required_run(run_id: str, setting: str = "run") -> Run:
+    """The run that a person named by its id, in `setting`. Raises `TrackingError` where there is none."""
     try:
         return get_run(run_id)
     except MlflowException as error:
         raise store.TrackingError(
-            f"`run` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
+            f"`{setting}` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
         ) from error
 
 

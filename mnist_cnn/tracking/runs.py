@@ -357,10 +357,12 @@ def _mark_continuation(run_id: str, continued: str) -> None:
 def _describe_experiment(experiment_id: str) -> None:
     """What the experiment's page says, unless a person has said something."""
     client = mlflow.MlflowClient()
-    if NOTE_TAG not in client.get_experiment(experiment_id).tags:
+    tags = client.get_experiment(experiment_id).tags
+    if "mlflow.experimentKind" not in tags:  # else MLflow opens it as one of GenAI
+        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
+    if NOTE_TAG not in tags:
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{SCORES_VIEW}", json.dumps(SCORES))
         scores = f"{store.place(experiment_id)[1:]}&viewStateShareKey={SCORES_VIEW}"
-        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
         client.set_experiment_tag(experiment_id, NOTE_TAG, ABOUT_EXPERIMENT.read_text("utf-8").format(scores=scores))
 
 

@@ -50,11 +50,17 @@ class TrialRun(TrackedRun):
 
     def finish(self, state: str, reason: str, values: Sequence[float]) -> None:
         """Log how the trial ended, which its name says from now on, and end the run."""
-        outcome = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(self.goals, values, strict=False))
+        outcome = ", ".join(_came_to(goal, value) for goal, value in zip(self.goals, values, strict=False))
         self.rename(f"{self.name.partition(':')[0]}: {outcome or state}")
         tags = {STATE_TAG: state, REASON_TAG: reason[:LONGEST_TAG], VALUES_TAG: json.dumps(list(values))}
         self.set_tags(tags)
         self._client.set_terminated(self.run_id, STATUS[state])
+
+
+def _came_to(goal: str, value: float) -> str:
+    """`98 % recognised`, `merit 0.51`."""
+    is_share = goal == "recognised" or goal.endswith("accuracy")
+    return f"{100 * value:.4g} % {goal.replace('_', ' ')}" if is_share else f"{goal} {value:.4g}"
 
 
 class SweepRuns:

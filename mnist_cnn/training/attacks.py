@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_cnn.data.dataset import LabelledImages, first_of
-from mnist_cnn.data.intervals import wilson_interval
+from mnist_cnn.data.intervals import named, wilson_interval
 from mnist_cnn.models.logits import Logits
 from mnist_cnn.settings.errors import Notice
 from mnist_cnn.training import evaluation
@@ -121,8 +121,7 @@ class RobustAccuracy:
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """The numbers by the names under which a run holds them."""
-        name = f"{prefix}_robust_accuracy"
-        return {name: self.accuracy, f"{name}_low": self.low, f"{name}_high": self.high}
+        return named(f"{prefix}_robust_accuracy", self.accuracy, self.low, self.high)
 
 
 ATTACKED = 1000

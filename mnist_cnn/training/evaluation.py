@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_cnn.data.dataset import LabelledImages
+from mnist_cnn.data.dataset import LabelledImages, numbers
 from mnist_cnn.data.intervals import wilson_interval
 from mnist_cnn.models import logits
 from mnist_cnn.models.forward import Kept, trace
@@ -27,7 +27,7 @@ class EvaluationResult:
     probabilities: (n, k) float32. labels: (n,) int32. confusion: (k, k) counts, row = label, column = first choice.
     accuracy: share of hits; accuracy_low, accuracy_high: its 95 % interval. loss: mean cross-entropy in nats.
     precision, recall: (k,), NaN for a class that was never chosen or does not occur.
-    calibration_error: expected calibration error, a share (0 is best).
+    calibration_error: expected calibration error, a share (0 is best). class_names: k texts.
     """
 
     probabilities: NDArray[np.float32]
@@ -40,6 +40,7 @@ class EvaluationResult:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     calibration_error: float
+    class_names: tuple[str, ...]
 
     @property
     def hits(self) -> NDArray[np.bool_]:
@@ -62,12 +63,14 @@ class EvaluationResult:
             for values in (self.precision, self.recall)
         )
         images = self.confusion.sum(axis=1).tolist()
-        return {"class": list(range(len(images))), "images": images, "precision": precision, "recall": recall}
+        classes = {"class": list(range(len(images)))}
+        names = {} if self.class_names == numbers(len(images)) else {"name": list(self.class_names)}
+        return {**classes, **names, "images": images, "precision": precision, "recall": recall}
 
 
 def evaluate(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> EvaluationResult:
     """Classify `data` with `network`, which gives probabilities. Raises ValueError if one of them is not finite."""
-    return score(predict(network, data.images, batch_size), data.labels)
+    return score(predict(network, data.images, batch_size), data.labels, data.class_names)
 
 
 def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int = 1000) -> NDArray[np.float32]:
@@ -78,7 +81,7 @@ def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int =
 def evaluator(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> Callable[[], EvaluationResult]:
     """`evaluate` for a network of which nothing but its weights changes from call to call: compiled once."""
     forward = trace(network, data.images.shape[1:])
-    return lambda: score(_in_batches(forward, data.images, batch_size), data.labels)
+    return lambda: score(_in_batches(forward, data.images, batch_size), data.labels, data.class_names)
 
 
 def _in_batches(forward: Any, images: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
@@ -90,8 +93,10 @@ _FORWARDS: Kept[Any] = Kept()
 """Compiled forward passes: compiling takes longer than looking whether the network is still the same."""
 
 
-def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> EvaluationResult:
-    """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,)."""
+def score(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int32], class_names: tuple[str, ...] = ()
+) -> EvaluationResult:
+    """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,). class_names: else numbers."""
     if bad := int((~np.isfinite(probabilities)).sum()):
         raise ValueError(f"the network gave {bad} probabilities that are not finite")
     num_images, num_classes = probabilities.shape
@@ -117,6 +122,7 @@ def score(probabilities: NDArray[np.float32], labels: NDArray[np.int32]) -> Eval
         precision=precision,
         recall=recall,
         calibration_error=expected_calibration_error(probabilities, labels),
+        class_names=class_names or numbers(num_classes),
     )
 
 

@@ -5,7 +5,7 @@
     if (text !== undefined) node.textContent = text;
     Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value)); return node; };
   const names = (part) => [...new Set(runs.flatMap((run) => Object.keys(run[part])))].sort();
-  const number = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : value ?? "");
+  const number = (value) => (typeof value === "number" ? (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)))) : value ?? "");
   const clock = (seconds) => (seconds === null ? "" : seconds < 60 ? `${seconds.toFixed(1)} s`
     : `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")} min`);
   const usual = ["metrics.test_accuracy", "metrics.recognised_rate", "metrics.diversity", "params.learning_rate",

@@ -1,0 +1,61 @@
+"""A signal is raised outside each database's call, once, and is never lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from mnist_cnn.runtime import signals
+from mnist_cnn.settings.errors import Interrupted
+
+
+def within_a_database(call: Callable[[], None]) -> None:
+    """Call it while SQLAlchemy carries out a statement, and return when the statement has ended."""
+    engine = sa.create_engine("sqlite://")
+    sa.event.listen(engine, "before_cursor_execute", lambda *statement: call())
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("select 1")).scalar() == 1
+    engine.dispose()
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_within_a_database_call_is_raised_after_it() -> None:
+    steps = []
+    with pytest.raises(Interrupted), signals.interruptible():
+        within_a_database(terminate)
+        steps.append("the statement has ended")
+        time.sleep(30)
+        steps.append("never reached")
+    assert steps == ["the statement has ended"]
+
+
+def test_a_signal_within_a_database_call_is_raised_by_the_next_check_and_not_again() -> None:
+    with pytest.raises(Interrupted), signals.interruptible():
+        within_a_database(terminate)
+        signals.check()
+        pytest.fail("nothing was raised")
+    time.sleep(3 * signals.AGAIN_S)  # a signal that is sent again now would end pytest
+
+
+def test_a_signal_within_the_last_database_call_is_raised_at_the_end() -> None:
+    with pytest.raises(Interrupted), signals.interruptible():
+        within_a_database(terminate)
+
+
+def test_a_second_signal_breaks_deferred_work_off_but_not_within_a_database_call() -> None:
+    steps = []
+    with pytest.raises(Interrupted), signals.deferring():
+        terminate()
+        within_a_database(terminate)
+        steps.append("the statement has ended")
+        terminate()
+        steps.append("never reached")
+    assert steps == ["the statement has ended"]
