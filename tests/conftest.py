@@ -63,9 +63,9 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Pa
     return copy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, fresh_store: Callable[[Path], Path]) -> Path:
-    """The folder with a store in which the tests of a session work."""
+    """The folder with a store in which the tests of a file work: names of runs and studies are those of the file alone."""
     return fresh_store(tmp_path_factory.mktemp("store"))
 
 
