@@ -65,7 +65,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Pa
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, fresh_store: Callable[[Path], Path]) -> Path:
-    """The folder with a store in which the tests of a file work: names of runs and studies are those of the file alone."""
+    """The folder with a store in which the tests of one file work, so names of runs and studies are its own."""
     return fresh_store(tmp_path_factory.mktemp("store"))
 
 

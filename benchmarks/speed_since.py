@@ -1,0 +1,184 @@
+"""How many times faster than an older commit this tree is: the same work in both, in turn, on one machine.
+
+python -m benchmarks.speed_since [COMMIT] [--work train,trial] [--rounds 3]
+
+Each command works in a fresh folder with a tracking store of its own. The ratios are taken round by round, so that a
+busy minute hits both. `reproduce` and `readable` take long: they have one round, and run only if they are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+
+from benchmarks import keep, spread
+from benchmarks.same_numbers import BASE, FORMER_NAMES, TREE, worktree
+from mnist_cnn.runtime import hardware
+
+SEARCH = """
+import sys, time
+from mnist_cnn.input_optimization import ascend
+import numpy as np
+try:
+    from mnist_cnn.models import networks
+    from mnist_cnn.settings import AscentSettings
+except ImportError:  # before the rooms
+    from mnist_cnn import networks
+    from mnist_cnn.settings import AscentSettings
+name, batch, steps = sys.argv[1], 256, 100
+varied = {"pose": 0.65, "feature_weight": 0.25} if sys.argv[2] == "varied" else {}
+network, targets = networks.build(name, 0), np.eye(10)[np.arange(batch) % 10]
+starts = np.random.default_rng(0).random((batch, 28, 28, 1))
+for _ in range(3):
+    begin = time.perf_counter()
+    ascend(network, starts, targets, AscentSettings(steps=steps, snapshot_every=steps, **varied))
+    took = time.perf_counter() - begin
+print("measured", 1000 * took / batch / steps)
+"""
+"""The last of three searches: the others trace and touch memory for the first time."""
+
+
+@dataclass
+class Tree:
+    """One tree. values: what was measured, by the name of the measure, a number for each round."""
+
+    path: Path
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, measured: Mapping[str, float]) -> None:
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
+
+    def pipeline(self, command: str) -> list[str]:
+        """The words that start a command of this tree."""
+        pipelines, former = self.path / "pipelines", FORMER_NAMES.get(command, command)
+        module = former if (pipelines / f"{former}.py").exists() else command
+        has_dispatcher = (pipelines / "__main__.py").exists()
+        return [sys.executable, "-m", *(["pipelines", module] if has_dispatcher else [f"pipelines.{module}"])]
+
+    def call(self, words: Sequence[str], folder: Path) -> tuple[float, float, str]:
+        """Wall seconds, processor seconds of the process and its children, and what it printed."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment = {**clean, "PYTHONPATH": str(self.path), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        start, before = time.perf_counter(), _processor_seconds()
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        took, worked = time.perf_counter() - start, _processor_seconds() - before
+        if done.returncode:
+            raise SystemExit(f"speed_since: {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return took, worked, done.stdout
+
+
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _runs(folder: Path) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, max_results=5000))
+
+
+def train(tree: Tree, folder: Path) -> dict[str, float]:
+    """`mlflow run . -e train`, as a person types it, from Enter to the prompt."""
+    mlflow_run = [str(Path(sys.executable).parent / "mlflow"), "run", str(tree.path), "-e", "train"]
+    seconds, _, _ = tree.call(mlflow_run, folder)
+    (run,) = [run for run in _runs(folder) if "training_seconds" in run.data.metrics]
+    numbers = run.data.metrics
+    return {
+        "from Enter to a finished run, s": seconds,
+        "training of `quick`, s": numbers["training_seconds"],
+        "test accuracy of `quick`, %": 100 * numbers["test_accuracy"],
+    }
+
+
+def trial(tree: Tree, folder: Path) -> dict[str, float]:
+    """A trial of the default sweep in the network of a training, by the time from the first to the last."""
+    small = ["--dataset=mnist:6000"]
+    tree.call([*tree.pipeline("train"), *small], folder)
+    tree.call([*tree.pipeline("judges"), *small], folder)
+    tree.call([*tree.pipeline("sweep"), "--n_trials=8", *small], folder)
+    trials = [run.info for run in _runs(folder) if run.data.tags.get("kind") == "trial"]
+    took = max(info.end_time for info in trials) - min(info.start_time for info in trials)
+    return {"a trial of the default sweep, s": took / 1000 / len(trials)}
+
+
+def judges(tree: Tree, folder: Path) -> dict[str, float]:
+    seconds, _, _ = tree.call([*tree.pipeline("judges"), "--panel=both"], folder)
+    return {"both panels of judges, s": seconds}
+
+
+def search(tree: Tree, folder: Path) -> dict[str, float]:
+    measured = {}
+    for network, kind in (("smooth", "varied"), ("compact", "plain")):
+        _, _, output = tree.call([sys.executable, "-c", SEARCH, network, kind], folder)
+        measured[f"an image's step in `{network}`, {kind}, ms"] = float(output.split("measured")[1])
+    return measured
+
+
+def readable(tree: Tree, folder: Path) -> dict[str, float]:
+    tree.call([*tree.pipeline("train"), "--preset=readable"], folder)
+    (run,) = [run for run in _runs(folder) if "training_seconds" in run.data.metrics]
+    names = {"test_accuracy": "test accuracy of `readable`, %", "test_robust_accuracy": "its robust accuracy, %"}
+    found = {names[name]: 100 * value for name, value in run.data.metrics.items() if name in names}
+    return {"training of `readable`, s": run.data.metrics["training_seconds"], **found}
+
+
+def reproduce(tree: Tree, folder: Path) -> dict[str, float]:
+    mlflow_run = [str(Path(sys.executable).parent / "mlflow"), "run", str(tree.path)]
+    seconds, worked, _ = tree.call(mlflow_run, folder)
+    return {"`mlflow run .`, s": seconds, "processor cores at work in it": worked / seconds}
+
+
+WORK: dict[str, Callable[[Tree, Path], dict[str, float]]] = {
+    function.__name__: function for function in (train, trial, search, judges, readable, reproduce)
+}
+LONG = ("readable", "reproduce")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commit", nargs="?", default=BASE, help=f"the older commit; {BASE} if none is given")
+    usual = [name for name in WORK if name not in LONG]
+    parser.add_argument("--work", default=",".join(usual), help=f"some of {', '.join(WORK)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    chosen = options.work.split(",")
+    if unknown := [name for name in chosen if name not in WORK]:
+        parser.error(f"--work: {', '.join(unknown)} is none of {', '.join(WORK)}")
+
+    with tempfile.TemporaryDirectory() as place, worktree(options.commit, Path(place) / "older") as older:
+        then, now = Tree(older), Tree(TREE)
+        for name in chosen:
+            for number in range(1 if name in LONG else options.rounds):
+                for tree, title in ((then, options.commit), (now, "now")):
+                    with tempfile.TemporaryDirectory() as folder:
+                        measured = WORK[name](tree, Path(folder))
+                    tree.add(measured)
+                    texts = (f"{measure} {value:.3f}" for measure, value in measured.items())
+                    print(f"{name}, round {number + 1}, {title}: {'; '.join(texts)}", flush=True)
+    rows = {measure: _row(values, now.values[measure]) for measure, values in then.values.items()}
+    print(f"\n{'measure':<45}{'then':>28}{'now':>28}{'then / now':>24}")
+    for measure, row in rows.items():
+        texts = (spread(row[column]) for column in ("then", "now", "ratio"))
+        print(f"{measure:<45}{next(texts):>28}{next(texts):>28}{next(texts):>24}")
+    keep("speed_since", hardware.start_tensorflow(), {"commit": options.commit, "measures": rows})
+
+
+def _row(then: Sequence[float], now: Sequence[float]) -> dict[str, list[float]]:
+    ratios = [before / after for before, after in zip(then, now, strict=True)]
+    return {"then": list(then), "now": list(now), "ratio": ratios}
+
+
+if __name__ == "__main__":
+    main()
