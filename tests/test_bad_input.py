@@ -1,6 +1,6 @@
 """Bad input of every kind: accepted and it works, or refused in one short line; nothing else comes out.
 
-Hypothesis draws it, the same each time: a few of each kind here, two thousand where the slow tests are run.
+Hypothesis draws it, the same each time: a few of each kind here, two thousand where the thorough tests are run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from mnist_cnn.settings.errors import hide_password, one_line, printable
 from mnist_cnn.sweeps import storage
 from mnist_cnn.training import checkpoints
 
-HOW_MANY = [pytest.param(40, id="few"), pytest.param(2000, id="many", marks=pytest.mark.slow)]
+HOW_MANY = [
+    pytest.param(40, id="few"),
+    pytest.param(2000, id="many", marks=[pytest.mark.slow, pytest.mark.thorough]),
+]
 REQUIRED = {"run": "0" * 32, "runs": f"{'0' * 32},{'1' * 32}", "trial": "mine:3", "version": "3", "to": "site",
             "images": "pictures"}  # fmt: skip
 

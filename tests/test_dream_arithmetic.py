@@ -184,7 +184,7 @@ def test_two_hundred_steps_take_seconds(opened: tuple[keras.Model, Page], reques
         waits.append(wait)
         assert 1 < pictures < 3 + wait / 60, "a picture about every 60 ms"
     session.detach()
-    assert 100 < min(waits) < LONGEST
+    assert min(waits) < LONGEST
     if request.node.callspec.params["opened"] == "smooth":
         assert 0.1 < min(work) < 4
 

@@ -289,6 +289,7 @@ def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the
     assert (ended.info.status, ended.data.tags["reason"]) == ("FAILED", "interrupted by SIGTERM")
 
 
+@pytest.mark.thorough
 def test_mlflow_run_searches_and_repeats_the_experiments(folder: Path, small_dataset: Path) -> None:
     data = f"dataset={small_dataset}"
     status, output = mlflow_run("optimize", data, cwd=folder)

@@ -235,6 +235,7 @@ def test_a_judge_that_was_tampered_with_is_refused_before_it_is_read(client, tra
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_every_judge_reads_97_of_100_real_digits() -> None:
     """Of panel B, which proves; panel A is made by the same code from the other half."""
     data, test = dataset.split(dataset.load_train()), dataset.load_test()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mnist_cnn.judging import judges
 from mnist_cnn.models import networks
@@ -105,3 +106,13 @@ def test_no_network_reads_otherwise_where_keras_is_set_to_channels_first() -> No
         assert all(getattr(layer, "data_format", LAST) == LAST for layer in report.layers)
     finally:
         keras.config.set_image_data_format(LAST)
+
+
+@pytest.mark.parametrize("name", ["compact", "wide", "smooth"])
+def test_a_network_reads_every_pixel(name: str) -> None:
+    network = networks.with_logits(networks.build(name, seed=0))
+    images = tf.constant(np.random.default_rng(0).random((16, 28, 28, 1), np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        logits = network(images)[:, 0]
+    assert (np.abs(tape.gradient(logits, images).numpy()).max(axis=0) > 0).all()

@@ -263,6 +263,7 @@ def test_two_classes_go_the_whole_way(own_store, tmp_path: Path, capsys) -> None
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no search has reached its target")
+@pytest.mark.thorough
 def test_47_named_classes_go_the_whole_way(own_store, tmp_path: Path, capsys) -> None:
     names = [f"letter {letter}" for letter in GLYPHS]
     go_the_whole_way(glyphs(tmp_path / "letters.npz", 47, names), own_store, names, capsys)

@@ -344,6 +344,7 @@ def test_a_folder_of_which_nothing_can_be_used_is_refused(client, trained, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_pictures_are_read_nearly_as_well_as_the_data(client, trained, tmp_path: Path) -> None:
     count = 100
     images, labels = DATA.images[:count], DATA.labels[:count]

@@ -84,6 +84,7 @@ def journal(folder: Path) -> optuna.storages.BaseStorage:
     return optuna.storages.JournalStorage(backend)
 
 
+@pytest.mark.thorough
 def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[str]) -> None:
     command = [*SWEEP, *words, "--sweep=killed", "--n_trials=60"]
     moments = random.Random(5)
@@ -151,6 +152,7 @@ def test_ctrl_c_ends_all_workers_within_seconds_and_the_same_command_goes_on(hom
     assert states.count("complete") in (40, 41)  # two workers may each start the last one
 
 
+@pytest.mark.thorough
 def test_two_sweeps_at_once_on_one_store(home: Path, words: list[str]) -> None:
     pair = [start(*SWEEP, *words, f"--sweep=side-{side}", f"--seed={side}", "--n_trials=15", cwd=home) for side in "12"]
     for process in pair:

@@ -177,6 +177,10 @@ def test_validation_is_what_evaluation_says_of_the_final_network(trained: tuple,
 def test_an_adversary_grows_over_its_ramp_and_then_stays() -> None:
     np.testing.assert_allclose(loop.strengths(0.5, 8), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
     assert loop.strengths(0, 3).tolist() == [1, 1, 1]
+    robust = TrainSettings(robustness="l2", attack_steps=4)
+    steps = [loop.attack_steps(robust, float(share)) for share in loop.strengths(0.5, 8)]
+    assert steps == [1, 2, 3, 4, 4, 4, 4, 4], "a short way needs few steps"
+    assert loop.attack_steps(TrainSettings(attack_steps=4), 0.1) == 4, "where nothing attacks, one compiled step serves"
 
 
 ROBUST = TrainSettings(

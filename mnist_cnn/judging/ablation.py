@@ -34,16 +34,16 @@ L2: list[dict[str, float]] = [{"l2_weight": weight} for weight in (1e-4, 1e-3, 3
 
 
 def _posed(l2: float, pose: float, feature: float) -> dict[str, float]:
-    return {"l2_weight": l2, "temperature": 4, "pose": pose, "feature_weight": feature}
+    return {"l2_weight": l2, "temperature": 2, "pose": pose, "feature_weight": feature}
 
 
-READABLE = _posed(1.5e-2, 0.65, 0.25)
+READABLE = _posed(1.5e-2, 0.65, 0.2)
 """What panel A chose on the readable network."""
 
 OTHERS: list[dict[str, float]] = [
     *(_posed(*each) for each in ((1.0e-2, 0.0, 0.0), (1.5e-2, 0.7, 0.0), (1.5e-2, 0.0, 0.2))),
     READABLE,
-    *(_posed(*each) for each in ((1.5e-2, 0.6, 0.2), (1.5e-2, 0.8, 0.2), (1.5e-2, 0.5, 0.4))),
+    *(_posed(*each) for each in ((1.5e-2, 0.65, 0.25), (2.0e-2, 0.65, 0.25), (2.0e-2, 0.7, 0.3), (1.5e-2, 0.5, 0.4))),
     # Of the kind that a sweep of the ordinary network found: smooth strokes, kept from the border and on the move.
     {"l2_weight": 4e-3, "temperature": 6, "tv_weight": 1e-4, "border_weight": 0.5, "degrees": 13},
     *(

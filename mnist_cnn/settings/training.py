@@ -56,7 +56,9 @@ class TrainSettings(Settings, command="train"):
     epsilon: float = setting(
         2.0, "Radius of the ball of robustness l2, in grey levels, in training and test.", gt=0, le=28
     )
-    attack_steps: int = setting(4, "Gradient steps to the worst image in the ball.", ge=1, le=1000)
+    attack_steps: int = setting(
+        4, "Gradient steps to the worst image in the whole ball; fewer while it grows.", ge=1, le=1000
+    )
     ramp: float = setting(0.5, "Share of the training in which radius and noise grow from 0.", ge=0, le=1)
     noise: float = setting(
         0.3, "Largest standard deviation of noise: robustness noise adds it to all images, l2 to a third.", ge=0, le=10

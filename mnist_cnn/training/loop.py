@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -174,6 +174,13 @@ def strengths(ramp: float, num_steps: int) -> NDArray[np.float32]:
     return np.minimum(1, (np.arange(num_steps) + 1) / max(1, ramp * num_steps)).astype(np.float32)
 
 
+def attack_steps(settings: TrainSettings, ramp: float) -> int:
+    """How many gradient steps an attack of the share `ramp` of its strength takes: a short way needs few."""
+    if settings.robustness != "l2" and not settings.off_manifold:
+        return settings.attack_steps  # there is none, so one compiled step serves
+    return max(1, math.ceil(settings.attack_steps * ramp))
+
+
 def epoch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> NDArray[np.int32]:
     """Which images each step of an epoch sees: (steps, batch_size) indices, each image at least once."""
     order = generator(seed, "order", epoch).permutation(num_images).astype(np.int32)
@@ -236,9 +243,10 @@ class _Loop:
         self._optimizer = keras.optimizers.AdamW(1.0, weight_decay=settings.weight_decay)
         self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self._optimizer.build(network.trainable_variables)
-        self._step = self._compile(tf.constant(images.images), tf.constant(images.labels))
+        images_and_labels = tf.constant(images.images), tf.constant(images.labels)
+        self._step = cache(partial(self._compile, *images_and_labels))
 
-    def _compile(self, images: Any, labels: Any) -> Any:
+    def _compile(self, images: Any, labels: Any, attack_steps: int) -> Any:
         settings, optimizer = self._settings, self._optimizer
         network = networks.with_logits(self._network)
         variables = network.trainable_variables
@@ -256,7 +264,7 @@ class _Loop:
                 )
             num_classes, smoothing = network.output_shape[-1], settings.label_smoothing
             target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
-            batch, target, weights = _worst_cases(network, settings, batch, target, ramp, seed)
+            batch, target, weights = _worst_cases(network, settings, batch, target, ramp, attack_steps, seed)
             with tf.GradientTape() as tape:
                 logits = network(batch, training=True)
                 losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
@@ -280,7 +288,8 @@ class _Loop:
         losses, accuracies = np.empty((2, len(order)), np.float32)
         done, pending, start = 0, [], time.perf_counter()
         for i in range(len(order)):
-            pending.append(self._step(order[i], rates[i], ramps[i], seeds[i]))
+            step = self._step(attack_steps(self._settings, ramps[i]))
+            pending.append(step(order[i], rates[i], ramps[i], seeds[i]))
             if i + 1 < len(order) and time.perf_counter() - start < SECONDS_BETWEEN_REPORTS:
                 continue
             part = slice(done, i + 1)
@@ -316,17 +325,17 @@ class _Loop:
 
 
 def _worst_cases(
-    network: keras.Model, settings: TrainSettings, images: Any, targets: Any, ramp: Any, seed: Any
+    network: keras.Model, settings: TrainSettings, images: Any, targets: Any, ramp: Any, steps: int, seed: Any
 ) -> tuple[Any, Any, Any]:
     """What the network is shown in place of m images: (images, targets, weights), those that are no digits last.
 
-    network: gives logits. ramp: (), share of the full strength.
+    network: gives logits. ramp: (), share of the full strength. steps: of each attack.
     """
     weights = tf.ones(tf.shape(images)[0])
     if settings.robustness != "none" and settings.noise > 0:
         every = 1 if settings.robustness == "noise" else EVERY_NOISY
         images = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
-    radius, steps = settings.epsilon * ramp, settings.attack_steps
+    radius = settings.epsilon * ramp
     if settings.robustness == "l2":
         losses = partial(_cross_entropies, network, targets)
         images = attacks.raise_loss(losses, images, radius, steps, attacks.fold(seed, 3))
