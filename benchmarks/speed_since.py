@@ -4,11 +4,13 @@ python -m benchmarks.speed_since [COMMIT] [--work train,trial] [--rounds 3]
 
 Each command works in a fresh folder with a tracking store of its own. The ratios are taken round by round, so that a
 busy minute hits both. `reproduce` and `readable` take long: they have one round, and run only if they are named.
+What was measured before stays in the results, as long as the commit is the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -21,9 +23,12 @@ from pathlib import Path
 
 import mlflow
 
-from benchmarks import keep, spread
-from benchmarks.same_numbers import BASE, FORMER_NAMES, TREE, worktree
+from benchmarks import RESULTS, keep, spread
+from benchmarks.same_numbers import FORMER_NAMES, TREE, worktree
 from mnist_cnn.runtime import hardware
+
+FIRST = "f12904b"
+"""The commit that speed is compared with: the last before the rebuild."""
 
 SEARCH = """
 import sys, time
@@ -148,7 +153,7 @@ LONG = ("readable", "reproduce")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("commit", nargs="?", default=BASE, help=f"the older commit; {BASE} if none is given")
+    parser.add_argument("commit", nargs="?", default=FIRST, help=f"the older commit; {FIRST} if none is given")
     usual = [name for name in WORK if name not in LONG]
     parser.add_argument("--work", default=",".join(usual), help=f"some of {', '.join(WORK)}")
     parser.add_argument("--rounds", type=int, default=3)
@@ -172,7 +177,10 @@ def main() -> None:
     for measure, row in rows.items():
         texts = (spread(row[column]) for column in ("then", "now", "ratio"))
         print(f"{measure:<45}{next(texts):>28}{next(texts):>28}{next(texts):>24}")
-    keep("speed_since", hardware.start_tensorflow(), {"commit": options.commit, "measures": rows})
+    kept = RESULTS / "speed_since.json"
+    earlier = json.loads(kept.read_text()) if kept.exists() else {}
+    others = earlier["measures"] if earlier.get("commit") == options.commit else {}
+    keep("speed_since", hardware.start_tensorflow(), {"commit": options.commit, "measures": {**others, **rows}})
 
 
 def _row(then: Sequence[float], now: Sequence[float]) -> dict[str, list[float]]:

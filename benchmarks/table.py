@@ -229,6 +229,19 @@ def search_speed() -> str:
     )
 
 
+def speed_since() -> str:
+    """What an older commit and this one take, in turn, and the ratios of the rounds."""
+    results = load("speed_since")
+    lines = [f"| what | at `{results['commit']}` | now | then / now | rounds |", "|---|---|---|---|---|"]
+    for measure, row in results["measures"].items():
+        digits = ".3f" if measure.endswith("ms") else ".2f" if "%" in measure or "cores" in measure else ".1f"
+        ratio = "" if "%" in measure or "cores" in measure else f"**{spread(row['ratio'], '.1f')}**"
+        cells = [spread(row[column], digits) if len(row[column]) > 1 else f"{row[column][0]:{digits}}"
+                 for column in ("then", "now")]  # fmt: skip
+        lines.append(f"| {measure} | {' | '.join(cells)} | {ratio} | {len(row['now'])} |")
+    return "\n".join(lines)
+
+
 def logging_cost() -> str:
     results = load("logging-cost")
     return (
@@ -372,6 +385,12 @@ The plain loop is the report's: eager Keras, one image at a time.
 tf-keras-vis 0.8.7 is given the same network without its jitter and rotation.
 
 {search_speed()}
+
+## What became faster
+
+Both commits in turn, on {machine(load("speed_since"))}. `python -m benchmarks.speed_since` measures it:
+
+{speed_since()}
 
 ## The six experiments
 
