@@ -42,7 +42,7 @@ from mnist_cnn.runtime import hardware
 
 TREE = Path(__file__).resolve().parent.parent
 BASE = "d26946a"
-"""The last commit that changed numbers on purpose (networks with half the arithmetic). The next release follows it."""
+"""The last commit that changed numbers on purpose: half the arithmetic. The next release takes its place."""
 
 EXPECTED_DIFFERENCES: dict[str, str] = {}
 """The reason (a mended fault) by `COMMAND/RUN/NAME`, as a difference's line begins; `*` stands for anything."""

@@ -24,7 +24,7 @@ from pathlib import Path
 import mlflow
 
 from benchmarks import RESULTS, keep, spread
-from benchmarks.same_numbers import FORMER_NAMES, TREE, worktree
+from benchmarks.same_numbers import FORMER_NAMES, TREE, git, worktree
 from mnist_cnn.runtime import hardware
 
 FIRST = "f12904b"
@@ -172,6 +172,7 @@ def main() -> None:
                     tree.add(measured)
                     texts = (f"{measure} {value:.3f}" for measure, value in measured.items())
                     print(f"{name}, round {number + 1}, {title}: {'; '.join(texts)}", flush=True)
+    commit, tree = git("rev-parse", "--short=7", options.commit), git("describe", "--always", "--dirty")
     rows = {measure: _row(values, now.values[measure]) for measure, values in then.values.items()}
     print(f"\n{'measure':<45}{'then':>28}{'now':>28}{'then / now':>24}")
     for measure, row in rows.items():
@@ -179,8 +180,9 @@ def main() -> None:
         print(f"{measure:<45}{next(texts):>28}{next(texts):>28}{next(texts):>24}")
     kept = RESULTS / "speed_since.json"
     earlier = json.loads(kept.read_text()) if kept.exists() else {}
-    others = earlier["measures"] if earlier.get("commit") == options.commit else {}
-    keep("speed_since", hardware.start_tensorflow(), {"commit": options.commit, "measures": {**others, **rows}})
+    others = earlier["measures"] if earlier.get("commit") == commit else {}
+    measured = {name: {**row, "tree": tree} for name, row in rows.items()}
+    keep("speed_since", hardware.start_tensorflow(), {"commit": commit, "measures": {**others, **measured}})
 
 
 def _row(then: Sequence[float], now: Sequence[float]) -> dict[str, list[float]]:

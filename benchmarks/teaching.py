@@ -45,8 +45,8 @@ CHOICES: dict[str, dict[str, Any]] = {
     "in two phases": {"l2_weight_first": 0.0, "tv_weight": 0.0, "inversion_components": 1},
     "and L2 that falls": {"tv_weight": 0.0, "inversion_components": 1},
     "and total variation": {"inversion_components": 1},
-    "the same, features of weight 1.5": {"inversion_weight": 1.5, "inversion_components": 1},
-    "the same, features of weight 4": {"inversion_weight": 4.0, "inversion_components": 1},
+    "the same, features of weight 2": {"inversion_weight": 2.0, "inversion_components": 1},
+    "the same, features of weight 8": {"inversion_weight": 8.0, "inversion_components": 1},
     "total variation and a mixture of Gaussians: the default": {},
 }  # fmt: skip
 

@@ -48,7 +48,7 @@ def moved(network: keras.Model, seed: int) -> keras.Model:
 
 
 def valid_and_odd() -> keras.Model:
-    """What the networks of the project do not have: no padding, uneven strides and sizes, a folded dense layer."""
+    """What the networks of the project do not have: uneven strides and sizes, a folded dense layer."""
     inputs = keras.Input((28, 28, 1))
     features = layers.Conv2D(6, (3, 4), strides=(1, 3), padding="valid", activation="silu")(inputs)
     features = layers.Conv2D(5, (4, 2), strides=(3, 1), padding="same")(features)

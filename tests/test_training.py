@@ -180,6 +180,8 @@ def test_an_adversary_grows_over_its_ramp_and_then_stays() -> None:
     robust = TrainSettings(robustness="l2", attack_steps=4)
     steps = [loop.attack_steps(robust, float(share)) for share in loop.strengths(0.5, 8)]
     assert steps == [1, 2, 3, 4, 4, 4, 4, 4], "a short way needs few steps"
+    many = {loop.attack_steps(robust.replace(attack_steps=40), share) for share in np.linspace(0.01, 1, 100)}
+    assert many == {10, 20, 30, 40}, "each is compiled"
     assert loop.attack_steps(TrainSettings(attack_steps=4), 0.1) == 4, "where nothing attacks, one compiled step serves"
 
 

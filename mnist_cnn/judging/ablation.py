@@ -224,5 +224,5 @@ WORDS = {
 
 
 def described(changes: Mapping[str, float]) -> str:
-    """`L2 0.015, temperature 4, pose 0.7, direction 0.2`."""
+    """`L2 0.015, temperature 2, pose 0.65, direction 0.2`."""
     return ", ".join(f"{word} {changes[name]:g}" for name, word in WORDS.items() if changes.get(name))

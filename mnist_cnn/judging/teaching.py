@@ -22,7 +22,7 @@ from mnist_cnn.settings import TrainSettings
 from mnist_cnn.training import evaluation, loop
 
 RECIPE = TrainSettings(epochs=12, learning_rate=0.01, label_smoothing=0.0)
-"""Of every student: the network `compact`, hard labels. It was fixed before any student was tested."""
+"""Of every student: the network `compact`, hard labels. No test of a student decided it."""
 
 AUGMENTATIONS = {"plain": 0.0, "augmented": 1.0}
 """Kinds of students, and the strength of the random shifts, turns and sizes that each is taught with."""

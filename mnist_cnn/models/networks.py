@@ -96,7 +96,7 @@ def compact(images: Any) -> Any:
 
 
 def wide(images: Any) -> Any:
-    """Compact with half as many filters again, or twice as many, and dropout, for trainings long enough to use them."""
+    """Compact with up to twice as many filters, padding throughout and dropout, for trainings that can use them."""
     return layers.Dropout(0.3)(_three_convolutions(images, (24, 64, 96), ("same", "same", "same")))
 
 

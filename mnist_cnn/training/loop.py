@@ -175,10 +175,13 @@ def strengths(ramp: float, num_steps: int) -> NDArray[np.float32]:
 
 
 def attack_steps(settings: TrainSettings, ramp: float) -> int:
-    """How many gradient steps an attack of the share `ramp` of its strength takes: a short way needs few."""
+    """How many gradient steps an attack of the share `ramp` of its strength takes: a short way needs few.
+
+    Four numbers at most, since each has a compiled step of its own.
+    """
     if settings.robustness != "l2" and not settings.off_manifold:
         return settings.attack_steps  # there is none, so one compiled step serves
-    return max(1, math.ceil(settings.attack_steps * ramp))
+    return math.ceil(settings.attack_steps * math.ceil(4 * ramp) / 4)
 
 
 def epoch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> NDArray[np.int32]:
@@ -243,39 +246,8 @@ class _Loop:
         self._optimizer = keras.optimizers.AdamW(1.0, weight_decay=settings.weight_decay)
         self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self._optimizer.build(network.trainable_variables)
-        images_and_labels = tf.constant(images.images), tf.constant(images.labels)
-        self._step = cache(partial(self._compile, *images_and_labels))
-
-    def _compile(self, images: Any, labels: Any, attack_steps: int) -> Any:
-        settings, optimizer = self._settings, self._optimizer
-        network = networks.with_logits(self._network)
-        variables = network.trainable_variables
-
-        whole, number = tf.TensorSpec((settings.batch_size,), tf.int32), tf.TensorSpec((), tf.float32)
-
-        @tf.function(input_signature=[whole, number, number, tf.TensorSpec((2,), tf.int32)])
-        def step(indices: Any, rate: Any, ramp: Any, seed: Any) -> tuple[Any, Any]:
-            batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
-            if settings.augmentation > 0:
-                strength = settings.augmentation
-                draws = transforms.draws_of_batch(seed, transforms.NUM_AFFINE_DRAWS, settings.batch_size)
-                batch = transforms.random_affine(
-                    batch, draws, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
-                )
-            num_classes, smoothing = network.output_shape[-1], settings.label_smoothing
-            target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
-            batch, target, weights = _worst_cases(network, settings, batch, target, ramp, attack_steps, seed)
-            with tf.GradientTape() as tape:
-                logits = network(batch, training=True)
-                losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-                loss = tf.reduce_sum(weights * losses) / settings.batch_size
-            logits = logits[: settings.batch_size]
-            optimizer.learning_rate.assign(rate)
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
-            return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
-
-        return step
+        data = tf.constant(images.images), tf.constant(images.labels)
+        self._step = cache(partial(_compiled_step, network, settings, self._optimizer, *data))
 
     def run_epoch(
         self, epoch: int, rates: Floats, ramps: Floats, on_steps: Callable[[StepResults], None] | None
@@ -318,10 +290,49 @@ class _Loop:
         for variables, values in pairs:
             if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
                 raise SettingError(
-                    f"`run`: its checkpoint is not one of a {self._network.name} network; start a new training."
+                    f"`run`: its checkpoint is not one of a {self._network.name} network of this release; "
+                    "start a new training."
                 )
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+
+def _compiled_step(
+    trained: keras.Model,
+    settings: TrainSettings,
+    optimizer: keras.optimizers.Optimizer,
+    images: Any,
+    labels: Any,
+    attack_steps: int,
+) -> Any:
+    """A step for the images of `indices`: it moves the weights and gives loss and accuracy."""
+    network = networks.with_logits(trained)
+    variables = network.trainable_variables
+    whole, number = tf.TensorSpec((settings.batch_size,), tf.int32), tf.TensorSpec((), tf.float32)
+
+    @tf.function(input_signature=[whole, number, number, tf.TensorSpec((2,), tf.int32)])
+    def step(indices: Any, rate: Any, ramp: Any, seed: Any) -> tuple[Any, Any]:
+        batch, truth = tf.gather(images, indices), tf.gather(labels, indices)
+        if settings.augmentation > 0:
+            strength = settings.augmentation
+            draws = transforms.draws_of_batch(seed, transforms.NUM_AFFINE_DRAWS, settings.batch_size)
+            batch = transforms.random_affine(
+                batch, draws, shift=2 * strength, degrees=15 * strength, scale=0.15 * strength
+            )
+        num_classes, smoothing = network.output_shape[-1], settings.label_smoothing
+        target = tf.one_hot(truth, num_classes) * (1 - smoothing) + smoothing / num_classes
+        batch, target, weights = _worst_cases(network, settings, batch, target, ramp, attack_steps, seed)
+        with tf.GradientTape() as tape:
+            logits = network(batch, training=True)
+            losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+            loss = tf.reduce_sum(weights * losses) / settings.batch_size
+        logits = logits[: settings.batch_size]
+        optimizer.learning_rate.assign(rate)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), truth)
+        return loss, tf.reduce_mean(tf.cast(hits, tf.float32))
+
+    return step
 
 
 def _worst_cases(
