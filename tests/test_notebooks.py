@@ -29,7 +29,7 @@ ANSWERS = {
     ),
     "2_attack": (
         "mine = seven",
-        "mine = attacks.aim(both['ordinary'], seven[None], np.eye(10, dtype='float32')[[3]], radius=1.5)[0]",
+        "mine = attacks.aim(both['ordinary'], seven[None], np.eye(10, dtype='float32')[[3]], radius=1.9)[0]",
     ),
     "3_dream": (
         "mine = found.final[3]",
