@@ -134,9 +134,12 @@ def search(tree: Tree, folder: Path) -> dict[str, float]:
 def readable(tree: Tree, folder: Path) -> dict[str, float]:
     tree.call([*tree.pipeline("train"), "--preset=readable"], folder)
     (run,) = [run for run in _runs(folder) if "training_seconds" in run.data.metrics]
-    names = {"test_accuracy": "test accuracy of `readable`, %", "test_robust_accuracy": "its robust accuracy, %"}
-    found = {names[name]: 100 * value for name, value in run.data.metrics.items() if name in names}
-    return {"training of `readable`, s": run.data.metrics["training_seconds"], **found}
+    # Its robust accuracy cannot be compared: `FIRST` attacks it less.
+    numbers = run.data.metrics
+    return {
+        "training of `readable`, s": numbers["training_seconds"],
+        "test accuracy of `readable`, %": 100 * numbers["test_accuracy"],
+    }
 
 
 def reproduce(tree: Tree, folder: Path) -> dict[str, float]:

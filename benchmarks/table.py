@@ -235,9 +235,11 @@ def speed_since() -> str:
     lines = [f"| what | at `{results['commit']}` | now | then / now | rounds |", "|---|---|---|---|---|"]
     for measure, row in results["measures"].items():
         digits = ".3f" if measure.endswith("ms") else ".2f" if "%" in measure or "cores" in measure else ".1f"
-        ratio = "" if "%" in measure or "cores" in measure else f"**{spread(row['ratio'], '.1f')}**"
-        cells = [spread(row[column], digits) if len(row[column]) > 1 else f"{row[column][0]:{digits}}"
-                 for column in ("then", "now")]  # fmt: skip
+        *cells, ratio = (
+            spread(row[column], form) if len(row[column]) > 1 else f"{row[column][0]:{form}}"
+            for column, form in (("then", digits), ("now", digits), ("ratio", ".1f"))
+        )
+        ratio = "" if "%" in measure or "cores" in measure else f"**{ratio}**"
         lines.append(f"| {measure} | {' | '.join(cells)} | {ratio} | {len(row['now'])} |")
     return "\n".join(lines)
 
@@ -351,8 +353,8 @@ def teaching() -> str:
         "Panel B judges, and the students are tested on the 10,000 test images:",
         table(kept["table"], list(TAUGHT)),
         f"What each ingredient adds, with {kept['num_images']} images of each class and one student of each kind. "
-        "These features were drawn from one Gaussian for each class, of validation digits. Panel A judges, and the "
-        "students are tested on validation images (`python -m benchmarks.teaching`):",
+        "The last row draws its features from a mixture of Gaussians, the others from one Gaussian for each class. "
+        "Panel A judges, and the students are tested on validation images (`python -m benchmarks.teaching`):",
         table(kept["choices"], [name for name in TAUGHT if name not in ("near_real_share", "memorised_share")]),
     ])  # fmt: skip
 
@@ -365,7 +367,8 @@ Nothing was chosen by the test images. `python -m benchmarks.presets PRESET` mea
 {presets()}
 
 {time_to_accuracy()}
-`python -m benchmarks.time_to_accuracy` measures these ratios.
+`python -m benchmarks.time_to_accuracy` measures these ratios. They were measured with the former `compact`, which did
+twice the arithmetic.
 
 {schedules()}
 

@@ -66,7 +66,7 @@ SCALES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """What each step is given at each scale."""
 
 SECONDS: Mapping[str, Mapping[str, float]] = {
-    "full": {"ordinary": 35, "readable": 330, "judges": 60, "experiments": 60,
+    "full": {"ordinary": 25, "readable": 240, "judges": 60, "experiments": 60,
              "experiments_readable": 60, "sweep_ordinary": 55,
              "sweep_readable": 50, "compare": 20, "ablation": 190, "register": 20},
     "smoke": {"readable": 20, "judges": 20, "experiments": 20, "experiments_readable": 20, "ablation": 30},

@@ -57,7 +57,10 @@ def refusal(model: LoggedModel) -> str:
     return line
 
 
-@pytest.mark.parametrize("count", [pytest.param(15, id="few"), pytest.param(500, id="many", marks=pytest.mark.slow)])
+THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
+
+
+@pytest.mark.parametrize("count", [pytest.param(15, id="few"), pytest.param(500, id="many", marks=THOROUGH)])
 def test_a_damaged_network_is_loaded_or_refused_in_one_short_line(fresh, count: int) -> None:
     model, folder = logged(small())
     path = folder / "data" / "model.keras"
