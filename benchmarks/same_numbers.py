@@ -128,6 +128,20 @@ class Comparison:
         return f"{self.command:<18}{self.numbers:>12,}{self.numbers - self.differing:>12,}{self.differing:>12,}"
 
 
+def program(tree: Path, entry_point: str) -> list[str]:
+    """The words that start a command of a tree, be it an older one."""
+    pipelines, former = tree / "pipelines", FORMER_NAMES.get(entry_point, entry_point)
+    module = former if (pipelines / f"{former}.py").exists() else entry_point
+    has_dispatcher = (pipelines / "__main__.py").exists()
+    return [sys.executable, "-m", *(["pipelines", module] if has_dispatcher else [f"pipelines.{module}"])]
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """What a tree's commands run in: its own modules, and no variable of MLflow."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return {**clean, "PYTHONPATH": str(tree)}
+
+
 class Side:
     """One tree, and the folder in which its commands run. name: how the output calls it."""
 
@@ -165,15 +179,10 @@ class Side:
         self, entry_point: str, words: Sequence[str], interrupt_when: Callable[[], bool] | None = None
     ) -> tuple[int, str]:
         """Exit status and output of a command, which gets a SIGINT as soon as `interrupt_when` says so."""
-        pipelines = self.tree / "pipelines"
-        former = FORMER_NAMES.get(entry_point, entry_point)
-        module = former if (pipelines / f"{former}.py").exists() else entry_point
-        program = ["pipelines", module] if (pipelines / "__main__.py").exists() else [f"pipelines.{module}"]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         with tempfile.TemporaryFile("w+") as output:
             process = self._process = subprocess.Popen(
-                [sys.executable, "-m", *program, *words], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
-                env={**clean, "PYTHONPATH": str(self.tree)}, text=True,
+                [*program(self.tree, entry_point), *words], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
+                env=environment(self.tree), text=True,
             )  # fmt: skip
             try:
                 while interrupt_when and process.poll() is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 import mlflow
 
 from benchmarks import RESULTS, keep, spread
-from benchmarks.same_numbers import FORMER_NAMES, TREE, git, worktree
+from benchmarks.same_numbers import TREE, environment, git, program, worktree
 from mnist_cnn.runtime import hardware
 
 FIRST = "f12904b"
@@ -32,14 +31,13 @@ FIRST = "f12904b"
 
 SEARCH = """
 import sys, time
-from mnist_cnn.input_optimization import ascend
 import numpy as np
+from mnist_cnn.input_optimization import ascend
+from mnist_cnn.settings import AscentSettings
 try:
     from mnist_cnn.models import networks
-    from mnist_cnn.settings import AscentSettings
 except ImportError:  # before the rooms
     from mnist_cnn import networks
-    from mnist_cnn.settings import AscentSettings
 name, batch, steps = sys.argv[1], 256, 100
 varied = {"pose": 0.65, "feature_weight": 0.25} if sys.argv[2] == "varied" else {}
 network, targets = networks.build(name, 0), np.eye(10)[np.arange(batch) % 10]
@@ -64,19 +62,11 @@ class Tree:
         for name, value in measured.items():
             self.values.setdefault(name, []).append(value)
 
-    def pipeline(self, command: str) -> list[str]:
-        """The words that start a command of this tree."""
-        pipelines, former = self.path / "pipelines", FORMER_NAMES.get(command, command)
-        module = former if (pipelines / f"{former}.py").exists() else command
-        has_dispatcher = (pipelines / "__main__.py").exists()
-        return [sys.executable, "-m", *(["pipelines", module] if has_dispatcher else [f"pipelines.{module}"])]
-
     def call(self, words: Sequence[str], folder: Path) -> tuple[float, float, str]:
         """Wall seconds, processor seconds of the process and its children, and what it printed."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        environment = {**clean, "PYTHONPATH": str(self.path), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        variables = {**environment(self.path), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         start, before = time.perf_counter(), _processor_seconds()
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True)
         took, worked = time.perf_counter() - start, _processor_seconds() - before
         if done.returncode:
             raise SystemExit(f"speed_since: {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -110,16 +100,16 @@ def train(tree: Tree, folder: Path) -> dict[str, float]:
 def trial(tree: Tree, folder: Path) -> dict[str, float]:
     """A trial of the default sweep in the network of a training, by the time from the first to the last."""
     small = ["--dataset=mnist:6000"]
-    tree.call([*tree.pipeline("train"), *small], folder)
-    tree.call([*tree.pipeline("judges"), *small], folder)
-    tree.call([*tree.pipeline("sweep"), "--n_trials=8", *small], folder)
+    tree.call([*program(tree.path, "train"), *small], folder)
+    tree.call([*program(tree.path, "judges"), *small], folder)
+    tree.call([*program(tree.path, "sweep"), "--n_trials=8", *small], folder)
     trials = [run.info for run in _runs(folder) if run.data.tags.get("kind") == "trial"]
     took = max(info.end_time for info in trials) - min(info.start_time for info in trials)
     return {"a trial of the default sweep, s": took / 1000 / len(trials)}
 
 
 def judges(tree: Tree, folder: Path) -> dict[str, float]:
-    seconds, _, _ = tree.call([*tree.pipeline("judges"), "--panel=both"], folder)
+    seconds, _, _ = tree.call([*program(tree.path, "judges"), "--panel=both"], folder)
     return {"both panels of judges, s": seconds}
 
 
@@ -132,7 +122,7 @@ def search(tree: Tree, folder: Path) -> dict[str, float]:
 
 
 def readable(tree: Tree, folder: Path) -> dict[str, float]:
-    tree.call([*tree.pipeline("train"), "--preset=readable"], folder)
+    tree.call([*program(tree.path, "train"), "--preset=readable"], folder)
     (run,) = [run for run in _runs(folder) if "training_seconds" in run.data.metrics]
     # Its robust accuracy cannot be compared: `FIRST` attacks it less.
     numbers = run.data.metrics
