@@ -13,12 +13,10 @@ import gc
 import importlib
 import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
@@ -32,7 +30,6 @@ from mnist_cnn.settings import (
     backend,
 )
 from mnist_cnn.settings.errors import (
-    Interrupted,
     Notice,
     SettingError,
     WorkStopped,
@@ -40,6 +37,7 @@ from mnist_cnn.settings.errors import (
     is_of_a_store,
     is_out_of_memory,
     one_line,
+    printable,
 )
 from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.settings.fields import cut, shown
@@ -57,15 +55,14 @@ WITHOUT_TENSORFLOW = ("again", "rollback", "send")
 def main(argv: Sequence[str]) -> None:
     """Call a command as a shell does, and leave by its exit status."""
     output.forgive()
-    for number in signals.NUMBERS:
-        signal.signal(number, _interrupt)
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return
     warnings.formatwarning = _format_warning
     command = argv[0]
     try:
-        call(command, argv[1:])
+        with signals.interruptible():
+            call(command, argv[1:])
     except SettingError as error:
         _leave(2, f"{cut(command)}: {error}", "FAILED", str(error))
     except KeyboardInterrupt as error:
@@ -75,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
         if is_out_of_memory(error):
             _leave(1, f"\n{command}: {(reason := _what_to_lower(command))}", "FAILED", reason)
         if not _is_expected(error):
+            _end_unopened("FAILED", printable(f"{type(error).__name__}: {error}"))
             raise
         reason = one_line(str(error).strip().partition("\n")[0])
         _leave(1, f"\n{command}: {type(error).__name__}: {reason}.", "FAILED", reason)
@@ -97,6 +95,7 @@ def call(command: str, words: Sequence[str]) -> None:
     if name not in WITHOUT_TENSORFLOW:
         importlib.import_module("mnist_cnn.runtime.hardware").start_tensorflow()  # quietly, before others import it
     pipeline = importlib.import_module(f"pipelines.{name}")
+    signals.check()  # an import may have lost it
     gc.freeze()
     gc.enable()
     if not as_json:
@@ -167,10 +166,6 @@ def _searches(settings: Settings) -> Iterable[OptimizeSettings]:
     return []
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
 def _what_to_lower(command: str) -> str:
     known = ENTRY_POINTS[OTHER_NAMES.get(command, command)].names()
     lower = [f"`{name}`" for name in ("batch_size", "memory_gib", "num_images", "workers") if name in known]
@@ -191,11 +186,16 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _leave(exit_status: int, line: str, run_status: str, reason: str) -> NoReturn:
-    """Say why, also in the run that `mlflow run` made for a command that did not come to open it."""
     print(line, file=sys.stderr)
-    if "MLFLOW_RUN_ID" in os.environ:
-        importlib.import_module("mnist_cnn.tracking.runs").end_unopened(run_status, reason)
+    _end_unopened(run_status, reason)
     raise SystemExit(exit_status) from None
+
+
+def _end_unopened(status: str, reason: str) -> None:
+    """Say why in the run that `mlflow run` made for a command that did not come to open it."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        with signals.ignored(), contextlib.suppress(Exception):  # `mlflow run` ends it then, without the reason
+            importlib.import_module("mnist_cnn.tracking.runs").end_unopened(status, reason)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,9 +18,7 @@ from mnist_cnn.settings.errors import Interrupted, Notice, SettingError, WorkSto
 
 
 @pytest.fixture(autouse=True)
-def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command takes over SIGTERM; the tests' own process keeps its handler."""
-    monkeypatch.setattr(dispatcher.signal, "signal", lambda *arguments: None)
+def outside_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
 
@@ -85,6 +84,29 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(dispatcher, "call", raising(KeyError("a typing error")))
     with pytest.raises(KeyError):
         dispatcher.main(["train"])
+
+
+def test_a_signal_of_which_an_import_makes_another_exception_interrupts_all_the_same(monkeypatch, capsys) -> None:
+    def call(command: str, words: list[str]) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy._core.multiarray failed to import") from error
+
+    monkeypatch.setattr(dispatcher, "call", call)
+    with pytest.raises(SystemExit) as end:
+        dispatcher.main(["train"])
+    assert end.value.code == 143 and capsys.readouterr().err == "\ntrain: interrupted by SIGTERM.\n"
+
+
+def test_a_fault_of_the_program_is_the_reason_of_the_run_that_mlflow_run_made(client, monkeypatch) -> None:
+    made = client.create_run("0")
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    monkeypatch.setattr(dispatcher, "call", raising(KeyError("a typing error")))
+    with pytest.raises(KeyError):
+        dispatcher.main(["train"])
+    ended = client.get_run(made.info.run_id)
+    assert (ended.info.status, ended.data.tags["reason"]) == ("FAILED", "KeyError: 'a typing error'")
 
 
 @pytest.mark.parametrize(("error", "status"), [(SettingError("no"), "FAILED"), (Interrupted(15), "KILLED")])

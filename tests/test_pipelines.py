@@ -160,6 +160,16 @@ def test_a_signal_whose_exception_was_lost_ends_the_run_all_the_same(
         pass  # it is forgotten by then
 
 
+def test_a_signal_of_which_an_import_makes_another_exception_kills_the_run(client) -> None:
+    with pytest.raises(Interrupted), runs.tracked_run("train") as run:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted as error:
+            raise ImportError("numpy._core.multiarray failed to import") from error
+    ended = client.get_run(run.run_id)
+    assert (ended.info.status, ended.data.tags["reason"]) == ("KILLED", "interrupted by SIGTERM")
+
+
 def test_an_interrupted_training_is_killed_and_resumes_as_a_new_run_to_the_same_numbers(
     client, finished, small_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

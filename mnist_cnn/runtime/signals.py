@@ -48,10 +48,9 @@ def check() -> None:
 def interruptible(*, outermost: bool = True) -> Iterator[None]:
     """Raise `Interrupted` at the first signal; further ones are ignored while the work is closed.
 
-    Should the exception be lost, the next `check` raises it, or the end of this context. outermost: signals that
-    an earlier piece of work received are forgotten.
+    Should the exception be lost, or another be made of it, the next `check` raises it, or the end of this context.
+    outermost: at its end the signals that it received are forgotten.
     """
-
     again: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -62,15 +61,17 @@ def interruptible(*, outermost: bool = True) -> Iterator[None]:
         again[-1].daemon = True
         again[-1].start()
 
-    if outermost:
-        _received.clear()
     try:
         with _handled_by(interrupt):
-            yield
-            check()
+            try:
+                yield
+            finally:
+                check()  # also where an import has made another exception of it
     finally:
         for timer in again:
             timer.cancel()
+        if outermost:
+            _received.clear()
 
 
 @contextmanager

@@ -300,8 +300,10 @@ def tracked_run(kind: str, *, name: str = "", otherwise: str = "", resume: str =
                         run.log_bytes(commit.patch(), commit.PATCH)
                     _describe_experiment(run.experiment_id)
                     heartbeat.close_dead_runs()
-                yield run
-                signals.check()
+                try:
+                    yield run
+                finally:
+                    signals.check()
                 run.flush()
         except KeyboardInterrupt as error:
             status, reason = "KILLED", str(error) or "interrupted"
