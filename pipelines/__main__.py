@@ -16,7 +16,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
@@ -134,7 +133,7 @@ def overview() -> str:
 
 
 def _refuse_files(settings: Settings) -> None:
-    """Refuse files that cannot be used before TensorFlow loads; what was read of data is kept for the command."""
+    """Refuse files and a proxy that cannot be used before TensorFlow loads; what was read of data is kept."""
     words = settings.as_words(secrets=True)
     if word := words.get("dataset", ""):
         dataset = importlib.import_module("mnist_cnn.data.dataset")
@@ -153,8 +152,8 @@ def _refuse_files(settings: Settings) -> None:
         print(
             f"`mlflow run` has written the password of `storage` into the run's parameters. {advice}", file=sys.stderr
         )
-    if word and "://" not in word:
-        importlib.import_module("mnist_cnn.sweeps.storage").refuse_other_files(Path(word))
+    if word:
+        importlib.import_module("mnist_cnn.sweeps.storage").refuse_storage(word)
 
 
 def _searches(settings: Settings) -> Iterable[OptimizeSettings]:

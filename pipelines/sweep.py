@@ -25,6 +25,7 @@ from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, Interrupted, SweepSettings, goals, hide_password, show
 from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.settings.search_space import Choices, Space
+from mnist_cnn.settings.sweeps import place_of_proxy
 from mnist_cnn.sweeps import study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.sweeps.study import Study
@@ -307,7 +308,8 @@ class _Board:
 
     def __init__(self, run: runs.TrackedRun, sweep: Study, storage: str) -> None:
         self._run, self._sweep = run, sweep
-        self._how_to_open = f"Optuna's own page: `optuna-dashboard {shlex.quote(hide_password(storage))}`."
+        address = "DATABASE" if place_of_proxy(storage) else shlex.quote(hide_password(storage))
+        self._how_to_open = f"Optuna's own page: `optuna-dashboard {address}`."
         self._done = -1
         self._images: dict[str, Mapping[str, NDArray[Any]]] = {}
         self._drawn, self._cost = time.monotonic(), SECONDS_IN_A_HURRY

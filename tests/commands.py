@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -151,6 +152,50 @@ def postgresql(*databases: str) -> Iterator[PostgreSQL]:
             stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Optuna's proxy of a database. url: `grpc://HOST:PORT`. start: also after it was stopped, at the same address."""
+
+    url: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
+@contextlib.contextmanager
+def optuna_proxy(database: str) -> Iterator[Proxy]:
+    """The command of docs/many_machines.md, on loopback, in front of a database."""
+    page = (PROJECT / "docs" / "many_machines.md").read_text()
+    (line,) = re.findall(r'^python -c "(.*run_grpc_proxy_server.*)"$', page, re.MULTILINE)
+    port = free_port()
+    code = line
+    for shown, own in (("postgresql://USER@DATABASE/optuna", database), ("0.0.0.0", "127.0.0.1"), ("13000", str(port))):
+        assert shown in code
+        code = code.replace(shown, own)
+    running: list[subprocess.Popen[str]] = []
+
+    def answers() -> bool:
+        assert running[-1].poll() is None
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        return False
+
+    def start_one() -> None:
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        running.append(subprocess.Popen(command, cwd=PROJECT, env=environment(), text=True, start_new_session=True))
+        wait_for(answers)
+
+    def stop() -> None:
+        running[-1].kill()
+        running[-1].wait()
+
+    try:
+        start_one()
+        yield Proxy(f"grpc://127.0.0.1:{port}", start_one, stop)
+    finally:
+        stop()
 
 
 @contextlib.contextmanager

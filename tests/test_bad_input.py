@@ -41,7 +41,7 @@ WORDS = st.one_of(
     st.text(max_size=20),
     NUMBERS,
     st.sampled_from(["", " ", "\x1b[31m", "\0", "a\nb", "\u202e", "\udcff", "[" * 900, "x" * 7000, "true", "all", "1:",
-                     "a..b", ",", "|", "+", "mnist:", "runs:/", "models:/", "sqlite:///", "redis://u:secret@h"]),
+                     "a..b", ",", "|", "+", "mnist:", "runs:/", "models:/", "sqlite:///", "redis://u:secret@h", "grpc://h:1"]),
 )  # fmt: skip
 
 

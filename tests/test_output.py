@@ -48,6 +48,8 @@ def test_a_closed_pipe_stops_no_work(tmp_path: Path, line: str) -> None:
         "evaluate --model=abc",
         "rollback --version=0",
         "sweep --storage=redis://h",
+        "sweep --storage=grpc://h",
+        "sweep --storage=grpc://127.0.0.1:1",
         "sweep --storage=/nowhere/at/all",
     ],
 )

@@ -100,6 +100,7 @@ def test_a_worker_can_be_started_with_the_words_of_a_sweep() -> None:
         (["--goal", "merit", "--num_images", "1"], "`num_images` must be at least 2, for `goal` is merit"),
         (["--goal", "loss,diversity", "--num_images", "1"], "`num_images` must be at least 2"),
         (["--workers", "2", "--storage", "sqlite:///a.db"], "SQLite locks"),
+        (["--storage", "grpc://host"], "or be grpc://HOST:PORT; got 'grpc://host'"),
         (["--l2wieght", "1"], "Did you mean `l2_weight`"),
         (["--targets", "2+3"], "where all `targets` are mixes"),
         (["--run_name", "mine"], "not a setting of `sweep`"),

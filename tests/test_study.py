@@ -257,6 +257,26 @@ def test_eight_threads_start_at_most_seven_trials_too_many(tmp_path: Path) -> No
     assert set(states(own[0])) == {"complete"}
 
 
+def test_a_storage_that_fails_at_the_end_of_a_trial_says_so(tmp_path: Path, monkeypatch) -> None:
+    sweep, cause = opened(tmp_path / "a"), OSError("the connection was lost")
+    where = sweep._storage
+
+    def fail(*arguments: object) -> None:
+        raise optuna.exceptions.StorageInternalError("no answer") from cause
+
+    def objective(trial: optuna.Trial) -> float:
+        monkeypatch.setattr(where, "set_trial_state_values", fail)
+        monkeypatch.setattr(where, "get_trial", fail)
+        return 1.0
+
+    with pytest.raises(optuna.exceptions.StorageInternalError, match="no answer") as failure:
+        sweep.run_one(objective)
+    assert failure.value.__cause__ is cause
+    monkeypatch.undo()
+    with pytest.raises(UnboundLocalError):  # what Optuna itself says; else `run_one` need not look behind it
+        sweep.optuna_study.optimize(objective, n_trials=1)
+
+
 def test_failed_trials_count_and_their_row_is_seen(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
     work(sweep, 4, failing=(2, 3))

@@ -21,6 +21,7 @@ from commands import (
     browser_page,
     client_of,
     mlflow_run,
+    optuna_proxy,
     pictures_folder,
     postgresql,
     run,
@@ -29,7 +30,7 @@ from commands import (
     wait_for,
 )
 
-from mnist_cnn.sweeps import study
+from mnist_cnn.sweeps import storage, study
 from mnist_cnn.tracking import sweep_runs
 
 pytestmark = pytest.mark.slow
@@ -269,6 +270,70 @@ def test_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]
         assert states.count("complete") == 25 and set(states) <= {"complete", "lost"}
         storage.scoped_session.remove()
         storage.engine.dispose()
+
+
+def test_a_proxy_of_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]) -> None:
+    with postgresql("optuna") as database, optuna_proxy(f"{database.url}/optuna") as proxy:
+        address = f"--storage={proxy.url}"
+        sweep = start(*SWEEP, *words, "--sweep=proxied", "--n_trials=25", "--workers=2", address, cwd=home)
+        with storage.quiet():
+            host, port = proxy.url.removeprefix("grpc://").split(":")
+            there = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+
+        def finished() -> int:
+            with contextlib.suppress(KeyError):
+                found = optuna.load_study(study_name="proxied", storage=there).trials
+                return sum(trial.state.is_finished() for trial in found)
+            return 0
+
+        wait_for(lambda: finished() > 5, 200)
+        proxy.stop()
+        time.sleep(8)
+        proxy.start()
+        output = sweep.communicate(timeout=200)[0]
+        assert sweep.returncode == 0 and f"does not answer at {proxy.url}" in output, output
+        there.wait_server_ready(60)
+        states = agreeing(client_of(home), there, "proxied")
+        assert 25 <= states.count("complete") <= 26 and set(states) <= {"complete", "lost"}
+        there.close()
+    status, output = run(*SWEEP, *words, address, cwd=home)
+    assert status == 2 and output.count("\n") == 1 and f"{proxy.url} does not answer. Start" in output, output
+
+
+IMPATIENT = """
+import sys
+from mnist_cnn.sweeps import storage
+from pipelines.__main__ import main
+storage.SECONDS_OF_A_RESTART = 5.0
+main(sys.argv[1:])
+"""
+
+
+def test_a_proxy_that_stays_away_fails_the_run_and_the_same_command_continues(home: Path, words: list[str]) -> None:
+    with postgresql("optuna") as database, optuna_proxy(f"{database.url}/optuna") as proxy:
+        command = ["sweep", *words, "--sweep=failed", "--n_trials=25", f"--storage={proxy.url}"]
+        sweep = start(sys.executable, "-c", IMPATIENT, *command, cwd=home)
+        client = client_of(home)
+
+        def trials() -> list[mlflow.entities.Run]:
+            return client.search_runs(["0"], "tags.kind = 'trial' AND tags.sweep = 'failed'")
+
+        wait_for(lambda: len(trials()) > 3, 200)
+        proxy.stop()
+        output = sweep.communicate(timeout=100)[0]
+        assert sweep.returncode == 1 and f"sweep: StorageInternalError: {proxy.url} failed (UNAVAILABLE" in output, (
+            output
+        )
+        (parent,) = client.search_runs(["0"], "tags.kind = 'sweep' AND tags.sweep = 'failed'")
+        assert parent.info.status == "FAILED" and "UNAVAILABLE" in str(parent.data.tags)
+        proxy.start()
+        status, output = run(sys.executable, "-m", "pipelines", *command, cwd=home)
+        assert status == 0, output
+        url = f"{database.url}/optuna"
+        direct = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+        assert agreeing(client, direct, "failed").count("complete") == 25
+        direct.scoped_session.remove()
+        direct.engine.dispose()
 
 
 def test_a_person_compares_trials_in_a_browser(home: Path, small_dataset: Path) -> None:

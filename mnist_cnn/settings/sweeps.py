@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -43,13 +44,21 @@ PAIRED = frozenset(("diversity", "merit"))
 
 
 DATABASES = ("postgresql", "sqlite")
-STORAGE_FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///"
+STORAGE_FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///, or be grpc://HOST:PORT"
+
+_READ_PROXY = re.compile(r"grpc://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})").fullmatch
+
+
+def place_of_proxy(word: str) -> tuple[str, int] | None:
+    """Host and port of `grpc://HOST:PORT`, which is Optuna's proxy of a database; an IPv6 address with its brackets."""
+    found = _READ_PROXY(word)
+    return (found[1], int(found[2])) if found and 1 <= int(found[2]) <= 65_535 else None
 
 
 def is_storage(word: str) -> bool:
-    """Whether a word is a path, or the address of a database that may hold a sweep."""
+    """Whether a word is a path, or the address of a database that may hold a sweep, or of a proxy of one."""
     scheme, slashes, _ = word.partition("://")
-    return not slashes or scheme.partition("+")[0] in DATABASES
+    return not slashes or scheme.partition("+")[0] in DATABASES or place_of_proxy(word) is not None
 
 
 _STORAGE = Grammar(is_storage, STORAGE_FORMS)
@@ -113,7 +122,9 @@ class SweepSettings(Settings, command="sweep"):
         "", "Name of the sweep. The same name continues it. Without it, the settings make the name."
     )
     storage: Annotated[str, ADDRESS, _STORAGE] = setting(
-        "", "Path of a journal file, or postgresql://... for many machines. Without it, sweeps.journal."
+        "",
+        "Path of a journal file, postgresql://... for many machines, or grpc://HOST:PORT for hundreds of workers. "
+        "Without it, sweeps.journal.",
     )
     space: pydantic.InstanceOf[Space] = setting(..., "What a trial is made of.")
     """Python callers give a `Space`, or a mapping of words or values, which is merged over `SPACE`."""
@@ -173,6 +184,10 @@ class SweepSettings(Settings, command="sweep"):
             raise SettingError("`sampler`: cmaes needs two ranges or more.")
         if len(named) > 1 and self.pruner != "none":
             raise SettingError(f"`pruner` must be none, for `goal` names two; got {self.pruner!r}.")
+        if place_of_proxy(self.storage) and find_spec("grpc") is None:
+            raise SettingError(
+                "`storage`: grpc:// needs the package grpcio; install it: pip install -c constraints.txt -e '.[grpc]'"
+            )
         if self.workers > 1 and self.storage.startswith("sqlite"):
             raise SettingError(
                 f"`storage` must be a journal file or a server's database for {self.workers} `workers`: SQLite locks; "

@@ -26,7 +26,8 @@ from mnist_cnn.runtime import locks
 from mnist_cnn.settings import hide_password
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.fields import cut, shown
-from mnist_cnn.settings.sweeps import STORAGE_FORMS, is_storage
+from mnist_cnn.settings.sweeps import STORAGE_FORMS, is_storage, place_of_proxy
+from mnist_cnn.sweeps.proxy import Proxy
 
 SECONDS_BETWEEN_HEARTBEATS = 10
 SECONDS_WITHOUT_HEARTBEAT = 60
@@ -65,7 +66,7 @@ class StudyError(SettingError):
 
 
 def open_storage(storage: str, on_lost: Lost | None = None) -> BaseStorage:
-    """Open a journal file by its path, or a database by its URL; either is made where there is none.
+    """Open a journal file by its path, or a database by its URL; either is made where there is none. Or its proxy.
 
     Raises `StudyError` where it cannot be opened. A file that is no journal of Optuna's is never written to.
     """
@@ -76,15 +77,39 @@ def open_storage(storage: str, on_lost: Lost | None = None) -> BaseStorage:
         raise StudyError(f"`storage` must be {STORAGE_FORMS}; got {shown(storage)}.")
     try:
         with quiet():
+            if place := place_of_proxy(storage):
+                return Proxy(*place, SECONDS_OF_A_RESTART)
             return _database(storage, on_lost) if "://" in storage else JournalStorage(_Journal(Path(storage)))
     except StudyError:
         raise
+    except ConnectionError as error:
+        raise StudyError(
+            f"`storage`: {storage} does not answer. Start Optuna's proxy there (`run_grpc_proxy_server`), by the "
+            "command in docs/many_machines.md, or give another."
+        ) from error
     except Exception as error:
         reason = cut(str(error).strip().partition("\n")[0] or type(error).__name__, 120)
         cure = " Install the driver: pip install -c constraints.txt -e '.[postgresql]'" if "psycopg" in reason else ""
         raise StudyError(
             f"`storage`: {hide_password(storage)} cannot be opened ({reason}). Give another.{cure}"
         ) from error
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Free the connections of a database, or to its proxy."""
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+    elif isinstance(storage, Proxy):
+        storage.close()
+
+
+def refuse_storage(storage: str) -> None:
+    """Raise `StudyError` for a file that is no journal, and for a proxy that does not answer."""
+    if "://" not in storage:
+        refuse_other_files(Path(storage))
+    elif place_of_proxy(storage):
+        close_storage(open_storage(storage))
 
 
 class Processes:

@@ -26,8 +26,17 @@ from mnist_cnn.settings import MAXIMISED, hide_password, show, sign
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.search_space import Space
 from mnist_cnn.sweeps import samplers
+from mnist_cnn.sweeps.proxy import BEAT, Proxy, beating
 from mnist_cnn.sweeps.records import TrialRecord
-from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT, Processes, StudyError, open_storage, quiet
+from mnist_cnn.sweeps.storage import (
+    SECONDS_BETWEEN_HEARTBEATS,
+    SECONDS_WITHOUT_HEARTBEAT,
+    Processes,
+    StudyError,
+    close_storage,
+    open_storage,
+    quiet,
+)
 
 SECONDS_TO_SIGN = 20.0
 """A trial that no process has signed for so long was started by one that was killed in that moment."""
@@ -82,7 +91,7 @@ class Study:
         """settled: to which Optuna's callback adds the numbers of trials that it has marked as failed."""
         self._study, self._storage, self.processes, self._settled = study, storage, processes, settled
         self.space, self.goals = space, tuple(goals)
-        self._first_seen: dict[tuple[int, bool], float] = {}
+        self._last_changes: dict[int, tuple[tuple[bool, int | None], float]] = {}
         self._has_looked = False
 
     @property
@@ -146,9 +155,7 @@ class Study:
 
     def close(self) -> None:
         """Free the database's connections."""
-        if isinstance(self._storage, RDBStorage):
-            self._storage.remove_session()
-            self._storage.engine.dispose()
+        close_storage(self._storage)
 
     # Reading
 
@@ -219,8 +226,20 @@ class Study:
 
     def run_one(self, objective: Objective) -> None:
         """Run one trial: settings that wait to be retried, or new ones. A `TrialFailed` does not end the study."""
-        with quiet():
-            self._study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+
+        def with_beats(trial: Trial) -> Sequence[float]:
+            with beating(trial, SECONDS_BETWEEN_HEARTBEATS):
+                return objective(trial)
+
+        run = with_beats if isinstance(self._storage, Proxy) else objective
+        try:
+            with quiet():
+                self._study.optimize(run, n_trials=1, catch=(TrialFailed,))
+        except UnboundLocalError as error:
+            # Optuna's own, where its storage fails at the end of a trial: https://github.com/optuna/optuna/issues/5280
+            if isinstance(failure := error.__context__, Exception):
+                raise failure from failure.__cause__
+            raise
 
     def tell(self, number: int, outcome: Outcome) -> bool:
         """Tell Optuna how a running trial ended, and have it retried if it is lost. False if others were first."""
@@ -268,14 +287,21 @@ class Study:
         """Whether a running trial's process is gone, or has said how it ended and not told Optuna.
 
         On a journal, which is for one machine, it can be seen which processes run. On a database Optuna looks for
-        heartbeats, and marks trials without any as failed: those that have ended must be told of before.
+        heartbeats, and marks trials without any as failed: those that have ended must be told of before. A process
+        behind a proxy has beats of our own instead.
         """
         now, has_ended = time.monotonic(), OUTCOME in trial.user_attrs
-        age = now - self._first_seen.setdefault((trial.number, has_ended), now)
-        if isinstance(self._storage, RDBStorage):
+        sign = (has_ended, trial.user_attrs.get(BEAT))
+        if self._last_changes.get(trial.number, (None, now))[0] != sign:
+            self._last_changes[trial.number] = (sign, now)
+        # After a proxy was away, the others have as long again to find it.
+        back_since = self._storage.back_since if isinstance(self._storage, Proxy) else 0.0
+        age = now - max(self._last_changes[trial.number][1], back_since)
+        if isinstance(self._storage, RDBStorage | Proxy):
             if has_ended:
                 return not self._has_looked or age > SECONDS_TO_END
-            return RUN_ID not in trial.user_attrs and age > SECONDS_WITHOUT_HEARTBEAT  # killed before the first beat
+            has_own_beats = BEAT in trial.user_attrs or RUN_ID not in trial.user_attrs  # or was killed before the first
+            return has_own_beats and age > SECONDS_WITHOUT_HEARTBEAT
         process = trial.user_attrs.get(PROCESS, "")
         return not self.processes.is_alive(process) if process else age > SECONDS_TO_SIGN
 
@@ -346,9 +372,7 @@ def remembered(storage: str, name: str) -> dict[str, str]:
     except KeyError:
         return {}
     finally:
-        if isinstance(where, RDBStorage):
-            where.remove_session()
-            where.engine.dispose()
+        close_storage(where)
 
 
 def open_study(
