@@ -356,6 +356,27 @@ def teaching() -> str:
         "The last row draws its features from a mixture of Gaussians, the others from one Gaussian for each class. "
         "Panel A judges, and the students are tested on validation images (`python -m benchmarks.teaching`):",
         table(kept["choices"], [name for name in TAUGHT if name not in ("near_real_share", "memorised_share")]),
+        student_recipes(),
+    ])  # fmt: skip
+
+
+def student_recipes() -> str:
+    """What students learn from real digits, by recipe."""
+    kept = load("student-recipes")
+    lines = [
+        f"| {name} | {spread([100 * value for value in of['plain']])} "
+        f"| {spread([100 * value for value in of['augmented']])} |"
+        for name, of in kept["accuracies"].items()
+    ]
+    return "\n".join([
+        f"The students' recipe was chosen by real digits alone, {kept['num_images']} of each class. The accuracies are "
+        f"those of {len(next(iter(kept['accuracies'].values()))['plain'])} students on validation digits "
+        "(`python -m benchmarks.student_recipes`). Every student has the last recipe, whose mean of both kinds is the "
+        "highest:",
+        "",
+        "| recipe | plain, % | augmented, % |",
+        "|---|---|---|",
+        *lines,
     ])  # fmt: skip
 
 
