@@ -309,6 +309,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.thorough
 def test_a_proxy_that_stays_away_fails_the_run_and_the_same_command_continues(home: Path, words: list[str]) -> None:
     with postgresql("optuna") as database, optuna_proxy(f"{database.url}/optuna") as proxy:
         command = ["sweep", *words, "--sweep=failed", "--n_trials=25", f"--storage={proxy.url}"]
