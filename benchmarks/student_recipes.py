@@ -21,7 +21,6 @@ DEVICE = hardware.start_tensorflow()  # quietly, before what follows imports it
 
 from mnist_cnn.data import dataset
 from mnist_cnn.judging import teaching
-from mnist_cnn.training import evaluation
 
 RECIPES: dict[str, dict[str, Any]] = {
     "12 epochs": {"epochs": 12, "label_smoothing": 0.0},
@@ -39,16 +38,10 @@ def main() -> None:
 
     data = dataset.split(dataset.load_train())
     real = teaching.real_digits(data.train, options.num_images)
-    accuracies: dict[str, dict[str, list[float]]] = {}
+    accuracies: dict[str, dict[str, tuple[float, ...]]] = {}
     for name, changes in RECIPES.items():
         recipe = teaching.RECIPE.replace(**changes)
-        accuracies[name] = {
-            kind: [
-                evaluation.evaluate(teaching.teach(real, seed, strength, recipe), data.validation).accuracy
-                for seed in range(options.students)
-            ]
-            for kind, strength in teaching.AUGMENTATIONS.items()
-        }
+        accuracies[name] = teaching.tested(real, data.validation, range(options.students), recipe)
         means = {kind: f"{100 * np.mean(values):.2f} %" for kind, values in accuracies[name].items()}
         print(f"{name}: {means}", flush=True)
     keep("student-recipes", DEVICE, {"num_images": options.num_images, "accuracies": accuracies})

@@ -29,7 +29,6 @@ from mnist_cnn.judging.search import search
 from mnist_cnn.settings import PANEL_A, AscentSettings, TeachSettings
 from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.tracking import models, networks, reading
-from mnist_cnn.training import evaluation
 from pipelines import judges
 
 DEFAULTS = {name: getattr(TeachSettings(), name) for name in AscentSettings.model_fields}
@@ -83,8 +82,7 @@ def main() -> None:
         )
         images = LabelledImages(found.result.final, labels, "", "", name)
         scores = {
-            f"cas_{kind}": evaluation.evaluate(teaching.teach(images, 1, strength), data.validation).accuracy
-            for kind, strength in teaching.AUGMENTATIONS.items()
+            f"cas_{kind}": accuracy for kind, (accuracy,) in teaching.tested(images, data.validation, [1]).items()
         }
         rows[name] = {
             **scorer(images.images, found.plan.targets).metrics(),

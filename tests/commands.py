@@ -100,8 +100,8 @@ def serving(folder: Path, *words: str, workers: int = 1, port: int = 0) -> Itera
 
 
 @dataclass(frozen=True)
-class PostgreSQL:
-    """A server that runs. url: `postgresql://USER@HOST:PORT`, to which `/DATABASE` is added."""
+class Service:
+    """A server that runs. start: also after it was stopped, at the same address."""
 
     url: str
     start: Callable[[], None]
@@ -109,8 +109,8 @@ class PostgreSQL:
 
 
 @contextlib.contextmanager
-def postgresql(*databases: str) -> Iterator[PostgreSQL]:
-    """A PostgreSQL server with empty databases."""
+def postgresql(*databases: str) -> Iterator[Service]:
+    """A PostgreSQL server with empty databases. url: `postgresql://USER@HOST:PORT`, to which `/DATABASE` is added."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     found = shutil.which("initdb")
     assert folders or found, "the test needs PostgreSQL: apt-get install postgresql"
@@ -147,25 +147,16 @@ def postgresql(*databases: str) -> Iterator[PostgreSQL]:
         try:
             for database in databases:
                 call(str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "sweeper", database)
-            yield PostgreSQL(f"postgresql://sweeper@127.0.0.1:{port}", start, stop)
+            yield Service(f"postgresql://sweeper@127.0.0.1:{port}", start, stop)
         finally:
             stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Proxy:
-    """Optuna's proxy of a database. url: `grpc://HOST:PORT`. start: also after it was stopped, at the same address."""
-
-    url: str
-    start: Callable[[], None]
-    stop: Callable[[], None]
-
-
 @contextlib.contextmanager
-def optuna_proxy(database: str) -> Iterator[Proxy]:
-    """The command of docs/many_machines.md, on loopback, in front of a database."""
+def optuna_proxy(database: str) -> Iterator[Service]:
+    """The command of docs/many_machines.md, on loopback, in front of a database. url: `grpc://HOST:PORT`."""
     page = (PROJECT / "docs" / "many_machines.md").read_text()
     (line,) = re.findall(r'^python -c "(.*run_grpc_proxy_server.*)"$', page, re.MULTILINE)
     port = free_port()
@@ -193,7 +184,7 @@ def optuna_proxy(database: str) -> Iterator[Proxy]:
 
     try:
         start_one()
-        yield Proxy(f"grpc://127.0.0.1:{port}", start_one, stop)
+        yield Service(f"grpc://127.0.0.1:{port}", start_one, stop)
     finally:
         stop()
 

@@ -14,7 +14,7 @@ import grpc
 import optuna
 import psycopg
 import pytest
-from commands import PostgreSQL, free_port, optuna_proxy, postgresql, wait_for
+from commands import Service, free_port, optuna_proxy, postgresql, wait_for
 from conftest import PROJECT
 from optuna.exceptions import StorageInternalError
 from test_study import opened, start_and_die, states, work
@@ -198,14 +198,14 @@ def test_beats_end_with_a_trial_that_others_have_ended(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[PostgreSQL]:
+def database() -> Iterator[Service]:
     with postgresql("one", "shared", "restarted") as server:
         yield server
 
 
 @pytest.mark.slow
 def test_a_trial_whose_beats_stand_still_is_retried_and_what_was_said_is_believed(
-    database: PostgreSQL, monkeypatch
+    database: Service, monkeypatch
 ) -> None:
     monkeypatch.setattr(study, "SECONDS_BETWEEN_HEARTBEATS", 0.2)
     monkeypatch.setattr(study, "SECONDS_WITHOUT_HEARTBEAT", 2.0)
@@ -300,7 +300,7 @@ def check(trials: list[optuna.trial.FrozenTrial], total: int, num_workers: int) 
 
 
 @pytest.mark.slow
-def test_eight_workers_share_a_study_through_a_proxy_though_one_is_killed(database: PostgreSQL) -> None:
+def test_eight_workers_share_a_study_through_a_proxy_though_one_is_killed(database: Service) -> None:
     url = f"{database.url}/shared"
     with optuna_proxy(url) as there:
         workers = [worker(there.url, 150, *["hangs"] * (number == 0)) for number in range(8)]
@@ -336,7 +336,7 @@ def test_eight_workers_share_a_study_through_a_proxy_though_one_is_killed(databa
 
 
 @pytest.mark.slow
-def test_a_proxy_and_its_database_that_are_restarted_lose_nothing(database: PostgreSQL) -> None:
+def test_a_proxy_and_its_database_that_are_restarted_lose_nothing(database: Service) -> None:
     with optuna_proxy(f"{database.url}/restarted") as there:
         workers = [worker(there.url, 150) for _ in range(3)]
         try:

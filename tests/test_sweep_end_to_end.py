@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import psutil
 import pytest
 import sqlalchemy
 from commands import (
+    Service,
     browser_page,
     client_of,
     mlflow_run,
@@ -30,7 +32,8 @@ from commands import (
     wait_for,
 )
 
-from mnist_cnn.sweeps import storage, study
+from mnist_cnn.sweeps import study
+from mnist_cnn.sweeps.storage import close_storage, quiet
 from mnist_cnn.tracking import sweep_runs
 
 pytestmark = pytest.mark.slow
@@ -57,6 +60,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, fresh_store: Callable[[Path],
 @pytest.fixture
 def words(small_dataset: Path) -> list[str]:
     return [*TINY, *ONE_OPEN, f"--dataset={small_dataset}"]
+
+
+def direct(url: str) -> optuna.storages.RDBStorage:
+    """A database without our own code around it, and with no connection that outlives a restart."""
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
 
 
 def agreeing(client: mlflow.MlflowClient, storage: optuna.storages.BaseStorage, name: str) -> list[str]:
@@ -210,7 +218,7 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
 ) -> None:
     url, tracking = servers
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+    storage = direct(url)
     folder, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     remote = {"MLFLOW_TRACKING_URI": tracking, "TF_NUM_INTRAOP_THREADS": "1"}
     status, output = run(
@@ -245,14 +253,22 @@ def test_workers_on_postgresql_share_a_study_though_one_is_killed_and_one_comes_
     for place in (str(parent.data), Path(settings).read_text(), *outputs):
         assert "hush-hush" not in place
     assert "sweeper@127.0.0.1" in parent.data.params["storage"]
-    storage.scoped_session.remove()
-    storage.engine.dispose()
+    close_storage(storage)
+
+
+def outliving_a_restart(sweep: subprocess.Popen[str], finished: Callable[[], int], service: Service) -> str:
+    """What a sweep printed whose database, or its proxy, is away for 8 s after the first five trials."""
+    wait_for(lambda: finished() > 5, 200)
+    service.stop()
+    time.sleep(8)
+    service.start()
+    return sweep.communicate(timeout=200)[0]
 
 
 def test_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]) -> None:
     with postgresql("optuna") as database:
         url = f"{database.url}/optuna"
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
+        storage = direct(url)
         sweep = start(*SWEEP, *words, "--sweep=restarted", "--n_trials=25", f"--storage={url}", cwd=home)
 
         def finished() -> int:
@@ -260,23 +276,18 @@ def test_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]
                 return len(optuna.load_study(study_name="restarted", storage=storage).trials)
             return 0
 
-        wait_for(lambda: finished() > 5, 200)
-        database.stop()
-        time.sleep(8)
-        database.start()
-        output = sweep.communicate(timeout=200)[0]
+        output = outliving_a_restart(sweep, finished, database)
         assert sweep.returncode == 0 and "database" in output, output
         states = agreeing(client_of(home), storage, "restarted")
         assert states.count("complete") == 25 and set(states) <= {"complete", "lost"}
-        storage.scoped_session.remove()
-        storage.engine.dispose()
+        close_storage(storage)
 
 
 def test_a_proxy_of_a_database_that_is_restarted_is_waited_for(home: Path, words: list[str]) -> None:
     with postgresql("optuna") as database, optuna_proxy(f"{database.url}/optuna") as proxy:
         address = f"--storage={proxy.url}"
         sweep = start(*SWEEP, *words, "--sweep=proxied", "--n_trials=25", "--workers=2", address, cwd=home)
-        with storage.quiet():
+        with quiet():
             host, port = proxy.url.removeprefix("grpc://").split(":")
             there = optuna.storages.GrpcStorageProxy(host=host, port=int(port))
 
@@ -286,11 +297,7 @@ def test_a_proxy_of_a_database_that_is_restarted_is_waited_for(home: Path, words
                 return sum(trial.state.is_finished() for trial in found)
             return 0
 
-        wait_for(lambda: finished() > 5, 200)
-        proxy.stop()
-        time.sleep(8)
-        proxy.start()
-        output = sweep.communicate(timeout=200)[0]
+        output = outliving_a_restart(sweep, finished, proxy)
         assert sweep.returncode == 0 and f"does not answer at {proxy.url}" in output, output
         there.wait_server_ready(60)
         states = agreeing(client_of(home), there, "proxied")
@@ -330,11 +337,9 @@ def test_a_proxy_that_stays_away_fails_the_run_and_the_same_command_continues(ho
         proxy.start()
         status, output = run(sys.executable, "-m", "pipelines", *command, cwd=home)
         assert status == 0, output
-        url = f"{database.url}/optuna"
-        direct = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
-        assert agreeing(client, direct, "failed").count("complete") == 25
-        direct.scoped_session.remove()
-        direct.engine.dispose()
+        there = direct(f"{database.url}/optuna")
+        assert agreeing(client, there, "failed").count("complete") == 25
+        close_storage(there)
 
 
 def test_a_person_compares_trials_in_a_browser(home: Path, small_dataset: Path) -> None:

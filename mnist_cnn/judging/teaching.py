@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -64,6 +64,28 @@ def teach(images: LabelledImages, seed: int, augmentation: float, recipe: TrainS
     return network
 
 
+def tested(
+    images: LabelledImages,
+    test: LabelledImages,
+    seeds: Sequence[int],
+    recipe: TrainSettings = RECIPE,
+    on_student: Callable[[str, int, keras.Model, float], None] | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """Teach a student of each kind with each seed, and test them on real images: their accuracies, by kind.
+
+    on_student: called with kind, number (from 0), network and test accuracy of each.
+    """
+    accuracies: dict[str, tuple[float, ...]] = {kind: () for kind in AUGMENTATIONS}
+    for kind, augmentation in AUGMENTATIONS.items():
+        for number, seed in enumerate(seeds):
+            network = teach(images, seed, augmentation, recipe)
+            accuracy = evaluation.evaluate(network, test).accuracy
+            accuracies[kind] += (accuracy,)
+            if on_student is not None:
+                on_student(kind, number, network, accuracy)
+    return accuracies
+
+
 def taught(
     images: LabelledImages,
     data: Split,
@@ -75,18 +97,12 @@ def taught(
 ) -> Taught:
     """Teach `students` of each kind, test them on real images, and measure the images.
 
-    data: real images to compare with. on_student: called with kind, seed, network and test accuracy of each.
+    data: real images to compare with. on_student: as for `tested`.
     """
     targets = np.eye(data.train.num_classes, dtype=np.float32)[images.labels]
     numbers, card = measured(images, data, spaces), scorer(images.images, targets)
-    accuracies: dict[str, tuple[float, ...]] = {}
-    for kind, augmentation in AUGMENTATIONS.items():
-        for seed in range(students):
-            network = teach(images, derive_seed(seed, "student"), augmentation)
-            accuracy = evaluation.evaluate(network, test).accuracy
-            accuracies[kind] = (*accuracies.get(kind, ()), accuracy)
-            if on_student is not None:
-                on_student(kind, seed, network, accuracy)
+    seeds = [derive_seed(number, "student") for number in range(students)]
+    accuracies = tested(images, test, seeds, on_student=on_student)
     return Taught(images, accuracies, numbers, card)
 
 
