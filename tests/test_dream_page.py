@@ -314,7 +314,9 @@ def test_the_part_is_closed_and_nothing_of_it_ends_its_script() -> None:
     text = play_section.section(networks.build("compact", 0))
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)|url\(|@import", text)
     assert text.count("</script>") == 3 and text.count("<script") == 3
-    assert [layer["kind"] for layer in json.loads(held(text))["layers"]] == ["convolution", "relu"] * 3 + ["dense"]
+    assert [layer["kind"] for layer in json.loads(held(text))["layers"]] == [
+        "order", *["convolution", "relu"] * 3, "dense",
+    ]  # fmt: skip
 
 
 def test_a_page_with_the_largest_network_has_at_most_four_megabytes() -> None:

@@ -75,6 +75,16 @@ def test_every_name_is_a_network_that_takes_other_images_and_classes() -> None:
             assert network(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 7)
 
 
+def test_a_convolution_on_blocks_is_one_of_twice_the_size_on_the_pixels() -> None:
+    network = networks.build("smooth", seed=0)
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    kernel, bias = first.get_weights()
+    whole = kernel.reshape(3, 3, 2, 2, 32).transpose(0, 2, 1, 3, 4).reshape(6, 6, 1, 32)
+    expected = tf.nn.silu(tf.nn.conv2d(images, whole, 2, "VALID") + bias)
+    np.testing.assert_allclose(keras.Model(network.input, first.output)(images), expected, atol=1e-5)
+
+
 def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(SettingError, match="`network` must be one of compact, wide, smooth, report; got 'huge'"):
         networks.build("huge", seed=0, num_classes=10)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
@@ -126,9 +127,8 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nothing() -> None:
 def test_recalibration_gives_batchnorm_the_statistics_of_the_training_images(data: dataset.Split) -> None:
     network = networks.build("compact", 0, num_classes=10)
     loop.recalibrate(network, data.train, TrainSettings(batch_size=900))
-    convolution = network.layers[1]
-    normalization = network.layers[2]
-    features = np.asarray(convolution(data.train.images))
+    normalization = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    features = keras.Model(network.input, normalization.input).predict(data.train.images, verbose=0)
     np.testing.assert_allclose(normalization.moving_mean, features.mean(axis=(0, 1, 2)), atol=1e-4)
     np.testing.assert_allclose(normalization.moving_variance, features.var(axis=(0, 1, 2)), rtol=1e-3, atol=1e-5)
 
@@ -183,6 +183,33 @@ def test_an_adversary_grows_over_its_ramp_and_then_stays() -> None:
     many = {loop.attack_steps(robust.replace(attack_steps=40), share) for share in np.linspace(0.01, 1, 100)}
     assert many == {10, 20, 30, 40}, "each is compiled"
     assert loop.attack_steps(TrainSettings(attack_steps=4), 0.1) == 4, "where nothing attacks, one compiled step serves"
+
+
+@pytest.mark.parametrize("robustness", ["none", "l2"])
+def test_one_attack_serves_digits_and_what_is_no_digit(robustness: str, data: dataset.Split) -> None:
+    settings = TrainSettings(robustness=robustness, off_manifold=0.5, epsilon=1.5, noise=0, batch_size=40)
+    network = networks.with_logits(networks.build("smooth", 0))
+    digits, labels = data.train.images[:40], tf.one_hot(data.train.labels[:40], 10)
+    images, targets, weights = (
+        part.numpy()
+        for part in tf.function(loop._worst_cases)(network, settings, tf.constant(digits), labels, 0.5, 3, (0, 1))
+    )
+    np.testing.assert_allclose(weights, [1] * 40 + [0.5 * 2] * 20)
+    np.testing.assert_allclose(targets, np.concatenate([labels, np.full((20, 10), 0.1)]), atol=1e-7)
+    moved = np.linalg.norm((images[:40] - digits).reshape(40, -1), axis=1)
+    if robustness == "none":
+        np.testing.assert_array_equal(images[:40], digits)
+    else:
+        assert moved.max() <= 0.75 + 1e-5 and moved.min() > 0.3
+
+    def cross_entropies(given: np.ndarray) -> np.ndarray:
+        return tf.nn.softmax_cross_entropy_with_logits(labels, network(given)).numpy()
+
+    risen = cross_entropies(images[:40]) - cross_entropies(digits)
+    assert (risen > 0).all() if robustness == "l2" else (risen == 0).all()
+    noise = attacks.off_manifold(tf.constant(digits[::2]), attacks.fold((0, 1), 4)).numpy()
+    sure = [tf.reduce_max(tf.nn.log_softmax(network(given)), 1).numpy() for given in (noise, images[40:])]
+    assert (sure[1] > sure[0]).all()
 
 
 ROBUST = TrainSettings(

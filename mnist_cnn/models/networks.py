@@ -86,41 +86,52 @@ def summary(network: keras.Model) -> str:
 
 
 def compact(images: Any) -> Any:
-    """Three convolutions, the first two with stride 2: most of the accuracy for little arithmetic.
+    """Three convolutions, the first on blocks of 2 x 2 pixels: most of the accuracy for little arithmetic.
 
     No pooling, and no bias where BatchNorm's offset takes its place. BatchNorm's momentum is .9 since one
-    epoch is too short for the averages of Keras' default .99. The second convolution pads nothing: at stride 2 it
-    still reads all 28 x 28 pixels, and has half the places to compute.
+    epoch is too short for the averages of Keras' default .99. The first two convolutions pad nothing: they still
+    read all 28 x 28 pixels, and have fewer places to compute.
     """
-    return _three_convolutions(images, (16, 32, 64), ("same", "valid", "same"))
+    features = _normalised_convolution(_blocks(images), 16, 3, padding="valid")
+    features = _normalised_convolution(features, 32, 4, strides=2, padding="valid")
+    return layers.Flatten(LAST)(_normalised_convolution(features, 64, 3))
 
 
 def wide(images: Any) -> Any:
-    """Compact with up to twice as many filters, padding throughout and dropout, for trainings that can use them."""
-    return layers.Dropout(0.3)(_three_convolutions(images, (24, 64, 96), ("same", "same", "same")))
+    """Three wide convolutions, padding throughout and dropout, for trainings that can use them."""
+    features = images
+    for filters, size, strides in ((24, 5, 2), (64, 5, 2), (96, 3, 1)):
+        features = _normalised_convolution(features, filters, size, strides=strides)
+    return layers.Dropout(0.3)(layers.Flatten(LAST)(features))
 
 
 def smooth(images: Any) -> Any:
-    """Two convolutions with stride 2 and a hidden layer, SiLU throughout, no BatchNorm: for robust training.
+    """Two convolutions, the first on blocks of 2 x 2 pixels, and a hidden layer: for robust training.
 
-    Smooth activations make adversarial training better (Xie et al., arXiv:2006.14536), and BatchNorm mixes the
-    statistics of clean and of attacked images (Xie et al., arXiv:1911.09665). The second convolution pads nothing, as
-    in compact.
+    SiLU throughout, no BatchNorm: smooth activations make adversarial training better (Xie et al., arXiv:2006.14536),
+    and BatchNorm mixes the statistics of clean and of attacked images (Xie et al., arXiv:1911.09665). The
+    convolutions pad nothing, as in compact.
     """
-    features = images
-    for count, padding in ((32, "same"), (64, "valid")):
-        features = layers.Conv2D(count, 5, strides=2, padding=padding, activation="silu", data_format=LAST)(features)
+    features = layers.Conv2D(32, 3, activation="silu", data_format=LAST)(_blocks(images))
+    features = layers.Conv2D(64, 4, strides=2, activation="silu", data_format=LAST)(features)
     return layers.Dense(128, activation="silu")(layers.Flatten(LAST)(features))
 
 
-def _three_convolutions(images: Any, filters: tuple[int, int, int], paddings: tuple[str, str, str]) -> Any:
-    features = images
-    for count, size, strides, padding in zip(filters, (5, 5, 3), (2, 2, 1), paddings, strict=True):
-        convolution = layers.Conv2D(count, size, strides=strides, padding=padding, use_bias=False, data_format=LAST)
-        features = convolution(features)
-        features = layers.BatchNormalization(momentum=0.9)(features)
-        features = layers.ReLU()(features)
-    return layers.Flatten(LAST)(features)
+def _blocks(images: Any) -> Any:
+    """Blocks of 2 x 2 pixels as channels, (n, h, w, c) -> (n, h/2, w/2, 4c), each pixel in one of them.
+
+    A convolution of size 3 on them is one of size 6 and stride 2 on the pixels, in a shape that suits processors: a
+    search takes two thirds of the time. Sides are even.
+    """
+    _, height, width, channels = images.shape
+    rows = layers.Reshape((height // 2, 2, width // 2, 2 * channels))(images)
+    return layers.Reshape((height // 2, width // 2, 4 * channels))(layers.Permute((1, 3, 2, 4))(rows))
+
+
+def _normalised_convolution(images: Any, filters: int, size: int, *, strides: int = 1, padding: str = "same") -> Any:
+    """A convolution, BatchNorm and ReLU."""
+    convolution = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=False, data_format=LAST)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(convolution(images)))
 
 
 def report(images: Any) -> Any:

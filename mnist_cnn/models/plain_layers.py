@@ -27,7 +27,8 @@ class PlainNetwork:
     layers: each with its `kind`, and `input` and `output`, the shapes of an image's values.
     `convolution` also has `size`, `strides` and `before`, the rows and columns of zeros above and left of the image.
     It takes a kernel (*size, channels, filters) and a bias (filters,) from the weights. `dense` takes a kernel
-    (inputs, units) and a bias (units,). `silu` and `relu` take nothing.
+    (inputs, units) and a bias (units,). `order` has `order`, which value of its input each of its outputs is.
+    `silu` and `relu` take nothing.
     weights: (w,) float32, in the order of the layers.
     """
 
@@ -89,8 +90,11 @@ def plain(network: keras.Model) -> PlainNetwork:
 
 def _append(parts: list[_Linear | dict[str, Any]], network: keras.Model, layer: Any) -> bool:
     """Add what a layer does; whether it is the softmax at the end."""
-    if isinstance(layer, layers.Flatten):
+    if isinstance(layer, layers.Flatten | layers.Reshape):
         return False  # the values stand row by row anyway
+    if isinstance(layer, layers.Permute):
+        parts.append(_order(layer))
+        return False
     if isinstance(layer, layers.BatchNormalization):
         if layer.axis not in (-1, len(layer.output.shape) - 1):
             raise _refused(network, layer, f"normalises along axis {layer.axis}, and not along the last")
@@ -132,6 +136,13 @@ def _linear(network: keras.Model, layer: Any) -> _Linear:
     before = [max((after - 1) * step + size - own, 0) // 2 if is_same else 0 for own, after, size, step in rows]
     shape = {"size": list(layer.kernel_size), "strides": list(layer.strides), "before": before}
     return _Linear({"kind": "convolution", **described, **shape}, kernel, given)
+
+
+def _order(permute: Any) -> dict[str, Any]:
+    """Axes in another order are values in another order."""
+    before, after = ([*tensor.shape[1:]] for tensor in (permute.input, permute.output))
+    order = np.arange(np.prod(before)).reshape(before).transpose([axis - 1 for axis in permute.dims])
+    return {"kind": "order", "input": before, "output": after, "order": order.ravel().tolist()}
 
 
 def _fold(linear: _Linear, normalisation: Any) -> None:

@@ -346,18 +346,18 @@ def _worst_cases(
     if settings.robustness != "none" and settings.noise > 0:
         every = 1 if settings.robustness == "noise" else EVERY_NOISY
         images = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
-    radius = settings.epsilon * ramp
-    if settings.robustness == "l2":
-        losses = partial(_cross_entropies, network, targets)
-        images = attacks.raise_loss(losses, images, radius, steps, attacks.fold(seed, 3))
+    radii = tf.fill(tf.shape(images)[:1], settings.epsilon * ramp if settings.robustness == "l2" else 0.0)
     if settings.off_manifold > 0:
         no_digits = attacks.off_manifold(images[::OFF_MANIFOLD_EVERY], attacks.fold(seed, 4))
-        doubt = tf.fill((tf.shape(no_digits)[0], targets.shape[-1]), 1 / targets.shape[-1])
-        confidence = partial(_confidence, network)
-        no_digits = attacks.raise_loss(confidence, no_digits, radius, steps, attacks.fold(seed, 5))
+        added = tf.shape(no_digits)[:1]
         share = tf.cast(tf.shape(images)[0] / tf.shape(no_digits)[0], tf.float32)
-        weights = tf.concat([weights, tf.fill(tf.shape(no_digits)[:1], settings.off_manifold * share)], axis=0)
+        radii = tf.concat([radii, tf.fill(added, settings.epsilon * ramp)], axis=0)
+        weights = tf.concat([weights, tf.fill(added, settings.off_manifold * share)], axis=0)
+        doubt = tf.fill((added[0], targets.shape[-1]), 1 / targets.shape[-1])
         images, targets = tf.concat([images, no_digits], axis=0), tf.concat([targets, doubt], axis=0)
+    if settings.robustness == "l2" or settings.off_manifold > 0:
+        losses = partial(_errors, network, targets, settings.batch_size)
+        images = attacks.raise_loss(losses, images, radii, steps, attacks.fold(seed, 3))
     return images, targets, weights
 
 
@@ -370,13 +370,12 @@ def _noisy(images: Any, sigma: Any, every: int, seed: Any) -> Any:
     return tf.clip_by_value(images + sigma * tf.reshape(share, (-1, 1, 1, 1)) * noise, 0.0, 1.0)
 
 
-def _cross_entropies(network: keras.Model, targets: Any, images: Any) -> Any:
-    return tf.nn.softmax_cross_entropy_with_logits(targets, network(images, training=False))
-
-
-def _confidence(network: keras.Model, images: Any) -> Any:
-    """Log-probability of the first choice."""
-    return tf.reduce_max(tf.nn.log_softmax(network(images, training=False)), axis=1)
+def _errors(network: keras.Model, targets: Any, num_digits: int, images: Any) -> Any:
+    """What an attack raises, (m,): the cross-entropy of digits, the first choice's log-probability of the others."""
+    logits = network(images, training=False)
+    cross_entropies = tf.nn.softmax_cross_entropy_with_logits(targets[:num_digits], logits[:num_digits])
+    confidences = tf.reduce_max(tf.nn.log_softmax(logits[num_digits:]), axis=1)
+    return tf.concat([cross_entropies, confidences], axis=0)
 
 
 def recalibrate(network: keras.Model, images: LabelledImages, settings: TrainSettings) -> None:

@@ -26,6 +26,10 @@ const LAYERS = {
       for (let i = 0; i < input.length; i++) ofInput[i] = input[i] > 0 ? ofOutput[i] : 0;
     },
   }),
+  order: ({ order }) => ({
+    forward(input, output) { order.forEach((from, i) => { output[i] = input[from]; }); },
+    backward(input, output, ofOutput, ofInput) { order.forEach((from, i) => { ofInput[from] = ofOutput[i]; }); },
+  }),
   dense(layer, take) {
     const inputs = count(layer.input), units = count(layer.output);
     const kernel = take(inputs * units), bias = take(units);
