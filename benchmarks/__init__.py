@@ -30,10 +30,10 @@ def fresh_store() -> Iterator[None]:
         yield
 
 
-def keep(name: str, device: str, results: dict[str, Any]) -> None:
-    """Write results with hardware, versions and date to benchmarks/results/NAME.json."""
+def keep(name: str, device: str, results: dict[str, Any], versioned: Sequence[str] = hardware.VERSIONED) -> None:
+    """Write results with hardware, versions (of the packages `versioned`) and date to benchmarks/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {"date": date.today().isoformat(), "environment": hardware.describe(device), **results}
+    content = {"date": date.today().isoformat(), "environment": hardware.describe(device, versioned), **results}
     path.write_text(json.dumps(content, indent=2) + "\n")
     print(f"\nKept in benchmarks/results/{path.name}")

@@ -9,7 +9,8 @@ from conftest import PROJECT
 
 from benchmarks import accelerator, logging_cost
 
-COMMANDS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("[a-z]*.py")} - {"plain_loop"})
+IN_JAX = ("jax_loops", "accelerator_jax")  # which have tests of their own, where JAX is installed
+COMMANDS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("[a-z]*.py")} - {"plain_loop", *IN_JAX})
 
 
 @pytest.mark.parametrize("name", COMMANDS)

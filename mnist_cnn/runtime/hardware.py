@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -39,7 +39,7 @@ def start_tensorflow() -> str:
     return "GPU: " + ", ".join(names)
 
 
-def describe(device: str) -> dict[str, str]:
+def describe(device: str, versioned: Sequence[str] = VERSIONED) -> dict[str, str]:
     """Hardware and versions as tags of a run."""
     return {
         "hardware.device": device,
@@ -50,7 +50,7 @@ def describe(device: str) -> dict[str, str]:
         "hardware.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "version.python": platform.python_version(),
         "version.platform": platform.platform(),
-        **{f"version.{name}": version(name) for name in VERSIONED},
+        **{f"version.{name}": version(name) for name in versioned},
     }
 
 
