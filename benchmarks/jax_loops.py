@@ -123,19 +123,21 @@ def worst_cases(
     logits: Callable[[Any], Any], settings: TrainSettings, images: Any, targets: Any, ramp: Any, steps: Any, key: Any
 ) -> tuple[Any, Any, Any]:
     """`training.loop._worst_cases` of the regime `readable`: (images, targets, weights), no digits last."""
-    share, noise, ball, others, doubted = jax.random.split(key, 5)
-    size, radius = len(images), settings.epsilon * ramp
+    share, noise, ball, others = jax.random.split(key, 4)
+    size = len(images)
     sigma = jax.random.uniform(share, (size,)) * (jnp.arange(size) % EVERY_NOISY == 0) * settings.noise * ramp
     images = jnp.clip(images + sigma[:, None, None, None] * jax.random.normal(noise, images.shape), 0, 1)
-    images = raise_loss(lambda changed: cross_entropies(logits(changed), targets), images, radius, steps, ball)
     no_digits = off_manifold(images[::OFF_MANIFOLD_EVERY], others)
-    no_digits = raise_loss(
-        lambda changed: jax.nn.log_softmax(logits(changed)).max(axis=1), no_digits, radius, steps, doubted
-    )
     doubt = jnp.full((len(no_digits), targets.shape[1]), 1 / targets.shape[1])
     weights = jnp.full(len(no_digits), settings.off_manifold * size / len(no_digits))
-    images, targets = jnp.concatenate([images, no_digits]), jnp.concatenate([targets, doubt])
-    return images, targets, jnp.concatenate([jnp.ones(size), weights])
+
+    def errors(changed: Any) -> Any:
+        given = logits(changed)
+        confidences = jax.nn.log_softmax(given[size:]).max(axis=1)
+        return jnp.concatenate([cross_entropies(given[:size], targets), confidences])
+
+    images = raise_loss(errors, jnp.concatenate([images, no_digits]), settings.epsilon * ramp, steps, ball)
+    return images, jnp.concatenate([targets, doubt]), jnp.concatenate([jnp.ones(size), weights])
 
 
 def values_of(network: keras.Model) -> Values:
