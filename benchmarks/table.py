@@ -360,6 +360,30 @@ def teaching() -> str:
     ])  # fmt: skip
 
 
+def report_search() -> str:
+    """What the report's own search finds, by preset."""
+    kept = load("report-search")
+    columns = {
+        "recognised by panel B, %": ("recognised_rate", 100, ".1f"), "diversity": ("diversity", 1, ".2f"),
+        "test accuracy, %": ("test_accuracy", 100, ".1f"),
+        "under attack within 2, %": ("robust_accuracy", 100, ".1f"), "training, s": ("training_seconds", 1, ".0f"),
+    }  # fmt: skip
+    rows = []
+    for preset in dict.fromkeys(of["preset"] for of in kept["networks"]):
+        own = [of for of in kept["networks"] if of["preset"] == preset]
+        cells = [spread([times * of[name] for of in own], form) for name, times, form in columns.values()]
+        rows.append(f"| `{preset}` | {' | '.join(cells)} |")
+    return "\n".join([
+        f"{len({of['seed'] for of in kept['networks']})} networks each, trained anew, and {10 * kept['num_images']} "
+        "images from noise in each. Numbers are the median (lowest to highest). They are measured by "
+        "`python -m benchmarks.report_search`:",
+        "",
+        f"| preset | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
+        *rows,
+    ])  # fmt: skip
+
+
 def student_recipes() -> str:
     """What students learn from real digits, by recipe."""
     kept = load("student-recipes")
@@ -516,6 +540,7 @@ BLOCKS = (
     Block("results", "docs/results.md", results),
     Block("ablation", "docs/readable_digits.md", ablation),
     Block("teaching", "docs/readable_digits.md", teaching),
+    Block("report's search", "docs/readable_digits.md", report_search),
     Block("sweeps", "docs/sweeps.md", sweeps),
     Block("faults", "docs/faults.md", faults),
     Block("own data", "docs/your_data.md", own_data),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -85,8 +87,27 @@ def test_a_convolution_on_blocks_is_one_of_twice_the_size_on_the_pixels() -> Non
     np.testing.assert_allclose(keras.Model(network.input, first.output)(images), expected, atol=1e-5)
 
 
+def test_a_part_of_templates_says_how_close_the_mean_of_its_templates_comes() -> None:
+    network = networks.build("templates", seed=0)
+    dense, made, logits = (network.get_layer(name) for name in ("weights", "templates", "logits"))
+    dense.set_weights([np.zeros_like(weight) for weight in dense.get_weights()])
+    logits.set_weights([np.eye(10), np.zeros(10)])
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    means = made.get_weights()[0].mean(axis=1) + made.get_weights()[1]
+    errors = ((images.reshape(3, 1, 784) - means) ** 2).mean(axis=2)
+    np.testing.assert_allclose(networks.with_logits(network)(images), np.log(errors + 1e-3), rtol=1e-4)
+
+
+def test_a_network_of_templates_is_stored_and_read_without_code(tmp_path: Path) -> None:
+    network = networks.build("templates", seed=0)
+    network.save(tmp_path / "network.keras")
+    read = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    np.testing.assert_array_equal(read(images), network(images))
+
+
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(SettingError, match="`network` must be one of compact, wide, smooth, report; got 'huge'"):
+    with pytest.raises(SettingError, match="must be one of compact, wide, smooth, templates, report; got 'huge'"):
         networks.build("huge", seed=0, num_classes=10)
 
 

@@ -28,6 +28,16 @@ LAST = "channels_last"
 """Named in every layer that has two ways to read an image: a person's keras.json may say the other."""
 
 
+PARTS = 10
+"""Of `templates`: one for each class of MNIST, a part speaks for a class."""
+
+TEMPLATES = 64
+"""Of each part."""
+
+NO_ERROR = 1e-3
+"""A mean squared error of so much counts hardly more than none."""
+
+
 def build(
     name: str,
     seed: int,
@@ -61,7 +71,8 @@ def build(
         finally:
             keras.config.set_dtype_policy(before)
         # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.
-        logits = layers.Dense(num_classes, name=LOGITS, dtype="float32")(features)
+        start = keras.initializers.Identity(-4.0) if name == templates.__name__ else "glorot_uniform"
+        logits = layers.Dense(num_classes, name=LOGITS, kernel_initializer=start, dtype="float32")(features)
         probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
         return keras.Model(inputs, probabilities, name=name)
 
@@ -115,6 +126,25 @@ def smooth(images: Any) -> Any:
     features = layers.Conv2D(32, 3, activation="silu", data_format=LAST)(_blocks(images))
     features = layers.Conv2D(64, 4, strides=2, activation="silu", data_format=LAST)(features)
     return layers.Dense(128, activation="silu")(layers.Flatten(LAST)(features))
+
+
+def templates(images: Any) -> Any:
+    """Ten parts rebuild the image, each from templates of its own: what counts is how close each one comes.
+
+    Analysis by synthesis (Schott et al., arXiv:1805.09190). All parts rebuild noise equally badly, so no class stands
+    out there, and a search for a class ends where its templates lead. What a part makes is a mean of its templates,
+    weighted by softmax, as a Hopfield network does (Ramsauer et al., arXiv:2008.02217). The features are the
+    logarithms of the parts' mean squared errors: half the error counts as much wherever it is. In the beginning the
+    logits take each part for a class of its own.
+    """
+    weights = layers.Dense(PARTS * TEMPLATES, name="weights")(smooth(images))
+    shares = layers.Softmax()(layers.Reshape((PARTS, TEMPLATES))(weights))
+    pixels = layers.Flatten(LAST)(images)
+    made = layers.EinsumDense("npt,ptx->npx", (PARTS, pixels.shape[-1]), bias_axes="x", name="templates")(shares)
+    differences = layers.Subtract()([made, layers.RepeatVector(PARTS)(pixels)])
+    squares = layers.Multiply()([differences, differences])
+    errors = layers.GlobalAveragePooling1D(data_format="channels_first")(squares)
+    return keras.ops.log(errors + NO_ERROR)
 
 
 def _blocks(images: Any) -> Any:

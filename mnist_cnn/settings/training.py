@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 from mnist_cnn.settings.fields import DATASET, MODEL, RUN_NAME, TRUST, Model, RunId, RunName, Seed, setting
 from mnist_cnn.settings.settings import Settings
 
-Preset = Literal["quick", "accurate", "readable", "report", "report_recipe"]
-Network = Literal["compact", "wide", "smooth", "report"]
+Preset = Literal["quick", "accurate", "readable", "templates", "report", "report_recipe"]
+Network = Literal["compact", "wide", "smooth", "templates", "report"]
 Schedule = Literal["one_cycle", "constant"]
 Robustness = Literal["none", "noise", "l2"]
 
@@ -30,6 +30,10 @@ class TrainSettings(Settings, command="train"):
         "readable": {
             "network": "smooth", "epochs": 7, "learning_rate": 0.002, "label_smoothing": 0.0, "robustness": "l2",
             "off_manifold": 0.5,
+        },
+        "templates": {
+            "network": "templates", "epochs": 2, "learning_rate": 0.002, "label_smoothing": 0.0, "robustness": "l2",
+            "epsilon": 1.0, "attack_steps": 2, "off_manifold": 0.5,
         },
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
@@ -78,8 +82,8 @@ class TrainSettings(Settings, command="train"):
     @property
     def regime(self) -> str:
         """One of `REGIMES`, or `other` for a combination that is none of them."""
-        if self.off_manifold:
-            return "readable" if self.robustness == "l2" else "other"
+        if self.off_manifold or self.network == "templates":
+            return "readable" if self.robustness == "l2" and self.network != "templates" else "other"
         return {"none": "ordinary", "noise": "noise-trained", "l2": "robust"}[self.robustness]
 
 
