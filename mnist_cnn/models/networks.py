@@ -110,10 +110,10 @@ def compact(images: Any) -> Any:
 
 def wide(images: Any) -> Any:
     """Three wide convolutions, padding throughout and dropout, for trainings that can use them."""
-    features = images
+    features, dropout = images, layers.Dropout(0.3)  # made first: it draws a seed, and the weights draw theirs after it
     for filters, size, strides in ((24, 5, 2), (64, 5, 2), (96, 3, 1)):
         features = _normalised_convolution(features, filters, size, strides=strides)
-    return layers.Dropout(0.3)(layers.Flatten(LAST)(features))
+    return dropout(layers.Flatten(LAST)(features))
 
 
 def smooth(images: Any) -> Any:
