@@ -42,7 +42,7 @@ from mnist_cnn.runtime import hardware
 
 TREE = Path(__file__).resolve().parent.parent
 BASE = "a5d0639"
-"""The last commit that changed numbers on purpose: blocks of pixels, one attack for both. The next release takes its place."""
+"""The last commit that changed numbers on purpose: blocks of pixels. The next release takes its place."""
 
 EXPECTED_DIFFERENCES: dict[str, str] = {}
 """The reason (a mended fault) by `COMMAND/RUN/NAME`, as a difference's line begins; `*` stands for anything."""
