@@ -180,7 +180,8 @@ def schedules() -> str:
         f" ({len(default['validation_accuracies'])} seeds, `python -m benchmarks.schedules`):\n\n"
         f"- one cycle, the default: {accuracy(default)};\n"
         f"- one cycle, its best peak: {accuracy(best['one_cycle'])};\n"
-        f"- a constant rate, its best: {accuracy(best['constant'])}."
+        f"- a constant rate, its best: {accuracy(best['constant'])}.\n\n"
+        "They were measured with the former `compact`, whose first convolution read pixels, not blocks of them."
     )
 
 
@@ -227,7 +228,8 @@ def search_speed() -> str:
     rounds = len(load("input-optimization-compact")["peak"])
     half = load("input-optimization-compact")["bfloat16"]
     return (
-        "\n".join(lines) + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns.\n\n"
+        "\n".join(lines) + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. `compact` is the "
+        "former one, which did more arithmetic: [below](#what-became-faster) is what became faster.\n\n"
         "The arithmetic that our search does, beside what a matrix product of 1,024 x 1,024 reaches in the same "
         "rounds:\n\n" + ";\n".join(arithmetic) + ".\n\n"
         f"`mixed_bfloat16` takes {' and '.join(halves)} times as long, and finds other images. "
