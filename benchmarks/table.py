@@ -228,7 +228,8 @@ def search_speed() -> str:
     rounds = len(load("input-optimization-compact")["peak"])
     half = load("input-optimization-compact")["bfloat16"]
     return (
-        "\n".join(lines) + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. `compact` is the "
+        "\n".join(lines)
+        + f"\n\nMedian (lowest to highest) of {rounds} rounds, the contenders taking turns. `compact` is the "
         "former one, which did more arithmetic: [below](#what-became-faster) is what became faster.\n\n"
         "The arithmetic that our search does, beside what a matrix product of 1,024 x 1,024 reaches in the same "
         "rounds:\n\n" + ";\n".join(arithmetic) + ".\n\n"
