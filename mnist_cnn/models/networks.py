@@ -141,9 +141,7 @@ def templates(images: Any) -> Any:
     shares = layers.Softmax()(layers.Reshape((PARTS, TEMPLATES))(weights))
     pixels = layers.Flatten(LAST)(images)
     made = layers.EinsumDense("npt,ptx->npx", (PARTS, pixels.shape[-1]), bias_axes="x", name="templates")(shares)
-    differences = layers.Subtract()([made, layers.RepeatVector(PARTS)(pixels)])
-    squares = layers.Multiply()([differences, differences])
-    errors = layers.GlobalAveragePooling1D(data_format="channels_first")(squares)
+    errors = keras.ops.mean(keras.ops.square(made - layers.RepeatVector(PARTS)(pixels)), axis=-1)
     return keras.ops.log(errors + NO_ERROR)
 
 
