@@ -29,7 +29,7 @@ LAST = "channels_last"
 
 
 PARTS = 10
-"""Of `templates`: one for each class of MNIST, a part speaks for a class."""
+"""Of `templates`: one for each class of MNIST."""
 
 TEMPLATES = 64
 """Of each part."""
