@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -191,10 +192,19 @@ def _leave(exit_status: int, line: str, run_status: str, reason: str) -> NoRetur
 
 
 def _end_unopened(status: str, reason: str) -> None:
-    """Say why in the run that `mlflow run` made for a command that did not come to open it."""
+    """Say why in the run that `mlflow run` made for a command that did not come to open it.
+
+    A fresh Python does it: what a signal broke off may be an import, and NumPy cannot be imported a second time.
+    """
     if "MLFLOW_RUN_ID" in os.environ:
-        with signals.ignored(), contextlib.suppress(Exception):  # `mlflow run` ends it then, without the reason
-            importlib.import_module("mnist_cnn.tracking.runs").end_unopened(status, reason)
+        write = (
+            "import json, sys; from mnist_cnn.tracking.runs import end_unopened; end_unopened(*json.load(sys.stdin))"
+        )
+        with signals.ignored():  # inherited; should it fail, `mlflow run` ends the run, without the reason
+            words, quiet = json.dumps([status, reason]), subprocess.DEVNULL
+            subprocess.run(
+                [sys.executable, "-c", write], input=words, text=True, stdout=quiet, stderr=quiet, check=False
+            )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +288,25 @@ def test_a_command_that_is_interrupted_before_its_run_is_open_is_killed_with_the
     process.communicate(timeout=120)
     ended = only_run(empty_folder)
     assert (ended.info.status, ended.data.tags["reason"]) == ("FAILED", "interrupted by SIGTERM")
+
+
+def test_an_import_that_is_broken_off_does_not_cost_the_reason(folder: Path) -> None:
+    run_id = client_of(folder).create_run("0").info.run_id
+    code = """
+        import os, signal, sys
+        from pipelines.__main__ import main
+        class Interrupting:
+            def find_spec(self, name, *_):
+                if name == "numpy.linalg":
+                    os.kill(os.getpid(), signal.SIGTERM)
+        assert "numpy" not in sys.modules
+        sys.meta_path.insert(0, Interrupting())
+        main(["train"])"""
+    status, output = run(sys.executable, "-c", textwrap.dedent(code), cwd=PROJECT, MLFLOW_RUN_ID=run_id,
+                         MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")  # fmt: skip
+    assert (status, output.strip()) == (143, "train: interrupted by SIGTERM.")
+    ended = only_run(folder)
+    assert (ended.info.status, ended.data.tags["reason"]) == ("KILLED", "interrupted by SIGTERM")
 
 
 @pytest.mark.thorough
