@@ -128,10 +128,13 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     if keras.backend.backend() != "jax":
         parser.error("Keras is imported on another backend than jax")
+    chosen = given.parts.split(",")
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"--parts: {', '.join(unknown)} is none of {', '.join(PARTS)}")
     address = "mnist:600" if given.small else "mnist"
     data, test, device = dataset.split(dataset.load_train(address)), dataset.load_test(address), device_name()
     measured: Results = {}
-    for name in given.parts.split(","):
+    for name in chosen:
         part, precision = PARTS[name]
         with jax.default_matmul_precision(precision):
             products = "TF32 permitted" if precision == "default" else "float32"

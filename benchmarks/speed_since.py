@@ -17,10 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
+import psutil
 
 from benchmarks import RESULTS, keep, spread
 from benchmarks.same_numbers import TREE, environment, git, program, worktree
@@ -62,15 +65,44 @@ class Tree:
         for name, value in measured.items():
             self.values.setdefault(name, []).append(value)
 
-    def call(self, words: Sequence[str], folder: Path) -> tuple[float, float, str]:
-        """Wall seconds, processor seconds of the process and its children, and what it printed."""
+    def call(self, words: Sequence[str], folder: Path) -> Called:
         variables = {**environment(self.path), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         start, before = time.perf_counter(), _processor_seconds()
-        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True)
-        took, worked = time.perf_counter() - start, _processor_seconds() - before
-        if done.returncode:
-            raise SystemExit(f"speed_since: {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        return took, worked, done.stdout
+        with ThreadPoolExecutor(1) as pool:
+            process = subprocess.Popen(
+                words, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            peak = pool.submit(_peak_memory, process)
+            printed, errors = process.communicate()
+            took, worked = time.perf_counter() - start, _processor_seconds() - before
+        if process.returncode:
+            raise SystemExit(f"speed_since: {' '.join(words)} ended with {process.returncode}:\n{errors[-2000:]}")
+        return Called(took, worked, peak.result(), printed)
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a command took: wall seconds, and of it and all below it processor seconds and memory at its peak, GiB."""
+
+    seconds: float
+    processor_seconds: float
+    peak_memory: float
+    printed: str
+
+
+def _peak_memory(process: subprocess.Popen[str]) -> float:
+    """Of a process and all below it, in GiB, looked at once a second; pages that several share are counted once."""
+    peak = 0
+    while process.poll() is None:
+        now = 0
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid)
+            for each in (family, *family.children(recursive=True)):
+                with suppress(psutil.Error):
+                    now += each.memory_full_info().pss
+        peak = max(peak, now)
+        time.sleep(1)
+    return peak / 2**30
 
 
 def _processor_seconds() -> float:
@@ -87,7 +119,7 @@ def _runs(folder: Path) -> list[mlflow.entities.Run]:
 def train(tree: Tree, folder: Path) -> dict[str, float]:
     """`mlflow run . -e train`, as a person types it, from Enter to the prompt."""
     mlflow_run = [str(Path(sys.executable).parent / "mlflow"), "run", str(tree.path), "-e", "train"]
-    seconds, _, _ = tree.call(mlflow_run, folder)
+    seconds = tree.call(mlflow_run, folder).seconds
     (run,) = [run for run in _runs(folder) if "training_seconds" in run.data.metrics]
     numbers = run.data.metrics
     return {
@@ -109,14 +141,13 @@ def trial(tree: Tree, folder: Path) -> dict[str, float]:
 
 
 def judges(tree: Tree, folder: Path) -> dict[str, float]:
-    seconds, _, _ = tree.call([*program(tree.path, "judges"), "--panel=both"], folder)
-    return {"both panels of judges, s": seconds}
+    return {"both panels of judges, s": tree.call([*program(tree.path, "judges"), "--panel=both"], folder).seconds}
 
 
 def search(tree: Tree, folder: Path) -> dict[str, float]:
     measured = {}
     for network, kind in (("smooth", "varied"), ("compact", "plain")):
-        _, _, output = tree.call([sys.executable, "-c", SEARCH, network, kind], folder)
+        output = tree.call([sys.executable, "-c", SEARCH, network, kind], folder).printed
         measured[f"an image's step in `{network}`, {kind}, ms"] = float(output.split("measured")[1])
     return measured
 
@@ -134,8 +165,12 @@ def readable(tree: Tree, folder: Path) -> dict[str, float]:
 
 def reproduce(tree: Tree, folder: Path) -> dict[str, float]:
     mlflow_run = [str(Path(sys.executable).parent / "mlflow"), "run", str(tree.path)]
-    seconds, worked, _ = tree.call(mlflow_run, folder)
-    return {"`mlflow run .`, s": seconds, "processor cores at work in it": worked / seconds}
+    called = tree.call(mlflow_run, folder)
+    return {
+        "`mlflow run .`, s": called.seconds,
+        "processor cores at work in it": called.processor_seconds / called.seconds,
+        "peak memory of `mlflow run .`, GiB": called.peak_memory,
+    }
 
 
 WORK: dict[str, Callable[[Tree, Path], dict[str, float]]] = {

@@ -35,7 +35,10 @@ TEMPLATES = 64
 """Of each part."""
 
 NO_ERROR = 1e-3
-"""A mean squared error of so much counts hardly more than none."""
+"""A mean error of so many grey levels counts hardly more than none."""
+
+BEND = 0.3
+"""Smaller differences, in grey levels, count by their square, larger ones by their size."""
 
 
 def build(
@@ -71,7 +74,7 @@ def build(
         finally:
             keras.config.set_dtype_policy(before)
         # float32 whatever the precision of the other layers: softmax and cross-entropy need the digits.
-        start = keras.initializers.Identity(-4.0) if name == templates.__name__ else "glorot_uniform"
+        start = keras.initializers.Identity(-6.0) if name == templates.__name__ else "glorot_uniform"
         logits = layers.Dense(num_classes, name=LOGITS, kernel_initializer=start, dtype="float32")(features)
         probabilities = layers.Activation("softmax", name=PROBABILITIES, dtype="float32")(logits)
         return keras.Model(inputs, probabilities, name=name)
@@ -134,14 +137,16 @@ def templates(images: Any) -> Any:
     Analysis by synthesis (Schott et al., arXiv:1805.09190). All parts rebuild noise equally badly, so no class stands
     out there, and a search for a class ends where its templates lead. What a part makes is a mean of its templates,
     weighted by softmax, as a Hopfield network does (Ramsauer et al., arXiv:2008.02217). The features are the
-    logarithms of the parts' mean squared errors: half the error counts as much wherever it is. In the beginning the
-    logits take each part for a class of its own.
+    logarithms of the parts' mean errors: half the error counts as much wherever it is. An error is a pseudo-Huber one
+    (Barron, arXiv:1701.03077, has the family), since squares hide faint noise behind a few wrong strokes. In the
+    beginning the logits take each part for a class of its own.
     """
     weights = layers.Dense(PARTS * TEMPLATES, name="weights")(smooth(images))
     shares = layers.Softmax()(layers.Reshape((PARTS, TEMPLATES))(weights))
     pixels = layers.Flatten(LAST)(images)
     made = layers.EinsumDense("npt,ptx->npx", (PARTS, pixels.shape[-1]), bias_axes="x", name="templates")(shares)
-    errors = keras.ops.mean(keras.ops.square(made - layers.RepeatVector(PARTS)(pixels)), axis=-1)
+    squares = keras.ops.square(made - layers.RepeatVector(PARTS)(pixels))
+    errors = keras.ops.mean(keras.ops.sqrt(squares + BEND**2), axis=-1) - BEND
     return keras.ops.log(errors + NO_ERROR)
 
 

@@ -33,7 +33,7 @@ class TrainSettings(Settings, command="train"):
         },
         "templates": {
             "network": "templates", "epochs": 2, "learning_rate": 0.002, "label_smoothing": 0.0, "robustness": "l2",
-            "epsilon": 1.0, "attack_steps": 2, "off_manifold": 0.5,
+            "epsilon": 1.0, "attack_steps": 2, "off_manifold": 1.0,
         },
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
