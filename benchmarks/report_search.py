@@ -1,6 +1,6 @@
 """What the report's own search finds in networks trained anew, judged by a panel that took no part in any choice.
 
-python -m benchmarks.report_search [--seeds 3] [--num-images 50]
+python -m benchmarks.report_search [--dataset fashion.npz] [--seeds 3] [--num-images 50]
 
 The search is the report's: uniform noise, Adam at 0.05, L2 of 0.0001, 500 steps, nothing else. All else is the network.
 --num-images: of each class, in each network.
@@ -44,11 +44,14 @@ SHOWN = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-images", type=int, default=50)
     options = parser.parse_args()
 
-    data, test, settings = dataset.split(dataset.load_train()), dataset.load_test(), AscentSettings()
+    source = options.dataset if options.dataset == "mnist" else str(Path(options.dataset).resolve())
+    data, test, settings = dataset.split(dataset.load_train(source)), dataset.load_test(source), AscentSettings()
+    suffix = "" if source == "mnist" else f"-{Path(source).stem}"
     found: list[dict[str, Any]] = []
     with fresh_store():
         scorer = judges.scorer(PANEL_B, data)
@@ -72,8 +75,12 @@ def main() -> None:
                 )  # fmt: skip
                 print(found[-1], flush=True)
                 if seed == FIRST_SEED and preset == "templates":
-                    draw(searches.result.final, DOCS / "report_search_templates.png")
-    keep("report-search", DEVICE, {"settings": settings.values(), "num_images": options.num_images, "networks": found})
+                    draw(searches.result.final, DOCS / f"report_search_templates{suffix.replace('-', '_')}.png")
+    keep(
+        f"report-search{suffix}",
+        DEVICE,
+        {"settings": settings.values(), "num_images": options.num_images, "networks": found},
+    )
 
 
 def draw(images: Any, path: Path) -> None:

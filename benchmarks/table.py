@@ -371,9 +371,9 @@ def teaching() -> str:
     ])  # fmt: skip
 
 
-def report_search() -> str:
+def report_search(name: str = "report-search", options: str = "") -> str:
     """What the report's own search finds, by preset."""
-    kept = load("report-search")
+    kept = load(name)
     columns = {
         "recognised by panel B, %": ("recognised_rate", 100, ".1f"), "diversity": ("diversity", 1, ".2f"),
         "test accuracy, %": ("test_accuracy", 100, ".1f"),
@@ -387,7 +387,7 @@ def report_search() -> str:
     return "\n".join([
         f"{len({of['seed'] for of in kept['networks']})} networks each, trained anew, and {10 * kept['num_images']} "
         "images from noise in each. Numbers are the median (lowest to highest). They are measured by "
-        "`python -m benchmarks.report_search`:",
+        f"`python -m benchmarks.report_search{options}`:",
         "",
         f"| preset | {' | '.join(columns)} |",
         "|---" * (1 + len(columns)) + "|",
