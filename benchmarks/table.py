@@ -382,12 +382,16 @@ def report_search(name: str = "report-search", options: str = "") -> str:
     rows = []
     for preset in dict.fromkeys(of["preset"] for of in kept["networks"]):
         own = [of for of in kept["networks"] if of["preset"] == preset]
-        cells = [spread([times * of[name] for of in own], form) for name, times, form in columns.values()]
+        values = [([times * of[name] for of in own], form) for name, times, form in columns.values()]
+        cells = [spread(each, form) if len(each) > 1 else f"{each[0]:{form}}" for each, form in values]
         rows.append(f"| `{preset}` | {' | '.join(cells)} |")
+    count = len({of["seed"] for of in kept["networks"]})
+    networks, numbers = "network", ""
+    if count > 1:
+        networks, numbers = "networks", "Numbers are the median (lowest to highest). "
     return "\n".join([
-        f"{len({of['seed'] for of in kept['networks']})} networks each, trained anew, and {10 * kept['num_images']} "
-        "images from noise in each. Numbers are the median (lowest to highest). They are measured by "
-        f"`python -m benchmarks.report_search{options}`:",
+        f"{count} {networks} of each preset, trained anew, and {10 * kept['num_images']} images from noise in each. "
+        f"{numbers}Measured by `python -m benchmarks.report_search{options}`:",
         "",
         f"| preset | {' | '.join(columns)} |",
         "|---" * (1 + len(columns)) + "|",
@@ -530,7 +534,8 @@ def own_data() -> str:
             f"| images from noise that panel B recognises, {name} network | {percent(found)} | "
             f"{found['images']} images |",
         ]
-    return "\n".join(lines)
+    searches = report_search("report-search-fashion", " --dataset fashion.npz --seeds 1")
+    return "\n".join([*lines, "", "The report's own search, unchanged, in the network of `templates`:", "", searches])
 
 
 def photographs() -> str:
