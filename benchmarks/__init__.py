@@ -18,7 +18,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """`median (lowest to highest)`."""
+    """`median (lowest to highest)`, or the only value."""
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 

@@ -49,9 +49,8 @@ def main() -> None:
     parser.add_argument("--num-images", type=int, default=50)
     options = parser.parse_args()
 
-    source = options.dataset if options.dataset == "mnist" else str(Path(options.dataset).resolve())
-    data, test, settings = dataset.split(dataset.load_train(source)), dataset.load_test(source), AscentSettings()
-    suffix = "" if source == "mnist" else f"-{Path(source).stem}"
+    images, test, settings = dataset.load_train(options.dataset), dataset.load_test(options.dataset), AscentSettings()
+    data, suffix = dataset.split(images), "" if options.dataset == "mnist" else f"-{images.name}"
     found: list[dict[str, Any]] = []
     with fresh_store():
         scorer = judges.scorer(PANEL_B, data)

@@ -247,8 +247,7 @@ def speed_since() -> str:
     for measure, row in results["measures"].items():
         digits = ".3f" if measure.endswith("ms") else ".2f" if "%" in measure or "cores" in measure else ".1f"
         *cells, ratio = (
-            spread(row[column], form) if len(row[column]) > 1 else f"{row[column][0]:{form}}"
-            for column, form in (("then", digits), ("now", digits), ("ratio", ".1f"))
+            spread(row[column], form) for column, form in (("then", digits), ("now", digits), ("ratio", ".1f"))
         )
         ratio = "" if "%" in measure or "cores" in measure else f"**{ratio}**"
         lines.append(f"| {measure} | {' | '.join(cells)} | {ratio} | {len(row['now'])} |")
@@ -382,8 +381,7 @@ def report_search(name: str = "report-search", options: str = "") -> str:
     rows = []
     for preset in dict.fromkeys(of["preset"] for of in kept["networks"]):
         own = [of for of in kept["networks"] if of["preset"] == preset]
-        values = [([times * of[name] for of in own], form) for name, times, form in columns.values()]
-        cells = [spread(each, form) if len(each) > 1 else f"{each[0]:{form}}" for each, form in values]
+        cells = [spread([times * of[name] for of in own], form) for name, times, form in columns.values()]
         rows.append(f"| `{preset}` | {' | '.join(cells)} |")
     count = len({of["seed"] for of in kept["networks"]})
     networks, numbers = "network", ""

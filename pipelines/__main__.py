@@ -200,7 +200,8 @@ def _end_unopened(status: str, reason: str) -> None:
         write = (
             "import json, sys; from mnist_cnn.tracking.runs import end_unopened; end_unopened(*json.load(sys.stdin))"
         )
-        with signals.ignored():  # inherited; should it fail, `mlflow run` ends the run, without the reason
+        # Signals stay ignored in it. Should it fail, `mlflow run` ends the run, without the reason.
+        with signals.ignored(), contextlib.suppress(OSError):
             words, quiet = json.dumps([status, reason]), subprocess.DEVNULL
             subprocess.run(
                 [sys.executable, "-c", write], input=words, text=True, stdout=quiet, stderr=quiet, check=False
