@@ -70,7 +70,7 @@ def searching(network: str, num_images: int, steps: int) -> float:
 def next_trial(num_trials: int, storage: str) -> float:
     """Seconds that Optuna takes for the next trial of a study of so many: claim, propose, report four times, end."""
     store.quiet_logs()
-    opened = sweeps.open_study(storage)
+    opened = sweeps.open_study(storage, num_trials + REPEATS)
     fill(opened, num_trials)
     seconds = []
     for _ in range(REPEATS):

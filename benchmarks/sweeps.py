@@ -141,7 +141,7 @@ def rate(folder: Path, address: str, tracking_uri: str, workers: int, total: int
     store.quiet_logs()
     with contextlib.chdir(folder):  # where artifacts go
         parent = mlflow.MlflowClient(tracking_uri=tracking_uri).create_run("0", run_name=STUDY).info.run_id
-    opened = open_study(address)
+    opened = open_study(address, total)
     variables = {"MLFLOW_TRACKING_URI": tracking_uri, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment: Mapping[str, str] = {**os.environ, **variables, "PYTHONPATH": str(PROJECT)}
     script = "import sys; from benchmarks import sweeps; sweeps.timed_work(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
@@ -169,9 +169,9 @@ def rate(folder: Path, address: str, tracking_uri: str, workers: int, total: int
         opened.close()
 
 
-def open_study(address: str) -> Study:
+def open_study(address: str, total: int) -> Study:
     """The default sweep's study, without a sweep's run."""
-    plan: dict[str, Any] = {"sampler": "tpe", "pruner": "median", "seed": 0, "fingerprint": {}}
+    plan: dict[str, Any] = {"total": total, "sampler": "tpe", "pruner": "median", "seed": 0, "fingerprint": {}}
     return study.open_study(address, STUDY, SweepSettings().space, ("recognised",), **plan)[0]
 
 
@@ -179,11 +179,11 @@ def timed_work(address: str, total: int, parent: str) -> None:
     """Trials until there are `total`, once a line is read."""
     store.quiet_logs()
     log = SweepRuns(parent, STUDY)
-    opened = open_study(address)
+    opened = open_study(address, total)
     print("ready", flush=True)
     sys.stdin.readline()
     with contextlib.redirect_stdout(io.StringIO()):  # nobody reads the pipe before the work is done
-        worker.work(opened, total, log, search_nothing, search_figures.strip, check=lambda: None)
+        worker.work(opened, log, search_nothing, search_figures.strip, check=lambda: None)
 
 
 def trials_a_second(trials: Sequence[FrozenTrial]) -> float:

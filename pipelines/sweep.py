@@ -116,9 +116,11 @@ def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[]
         )
     storage = settings.storage or str(store.folder() / "sweeps.journal")
     settings, fingerprint = _resolved(settings, storage, data)
-    space = settings.space
+    space, total = settings.space, settings.n_trials
+    if settings.sampler == "grid":
+        total = min(total, space.num_points() or total)
     open_study = partial(
-        study.open_study, storage, settings.sweep, space, goals(settings.goal), sampler=settings.sampler,
+        study.open_study, storage, settings.sweep, space, goals(settings.goal), total=total, sampler=settings.sampler,
         pruner=settings.pruner, seed=space.fixed.get("seed", 0), fingerprint=fingerprint,
     )  # fmt: skip
     sweep, made = open_study()
@@ -127,14 +129,11 @@ def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[]
         print(f"The run of {sweep.name} was deleted for good. A new sweep begins; {kept}.", flush=True)
         sweep.close()
         sweep, made = open_study()
-    total = settings.n_trials
-    if settings.sampler == "grid":
-        total = min(total, space.num_points() or total)
     try:
         if WORKER_OF in os.environ:
-            run_id = _be_a_worker(sweep, total, prepare)
+            run_id = _be_a_worker(sweep, prepare)
         else:
-            run_id = _lead(sweep, total, settings, storage, data, prepare, "" if made else _run_to_continue(sweep))
+            run_id = _lead(sweep, settings, storage, data, prepare, "" if made else _run_to_continue(sweep))
         record = SweepRecord(sweep.name, run_id, space.trial.COMMAND, sweep.goals, sweep.records())
         table, commands = sweep_page.best_table(sweep), tuple(sweep_page.how_to_repeat(sweep))
         return SweepResult(run_id, sweep.name, sweep.goals, record.trials, record.front, table, commands)
@@ -144,7 +143,6 @@ def run_sweep(settings: SweepSettings, data: dataset.Split, prepare: Callable[[]
 
 def _lead(
     sweep: Study,
-    total: int,
     settings: SweepSettings,
     storage: str,
     data: dataset.Split,
@@ -155,25 +153,26 @@ def _lead(
     device = hardware.start_tensorflow()
     try:
         with runs.tracked_run("sweep", otherwise=sweep.name, resume=continued) as run:
-            run.is_shared = sweep.is_run_by_others
+            run.is_shared = lambda: bool(sweep.run_by_others())
             _begin(run, sweep, settings, data, device)
             log = sweep_runs.SweepRuns(run.run_id, sweep.name)
-            worker.reconcile(sweep, total, log)
-            left = total - sweep.num_finished()
-            print(f"Sweep {sweep.name} ({run.run_id}) on {device}\n{_what_is_left(left, total)}", flush=True)
+            worker.reconcile(sweep, log)
+            left = sweep.total - sweep.num_finished()
+            print(f"Sweep {sweep.name} ({run.run_id}) on {device}\n{_what_is_left(left, sweep.total)}", flush=True)
             board = _Board(run, sweep, storage)
             try:
                 if left > 0:
                     evaluate = prepare()  # for workers too: judges that each of them would train for itself
                     if settings.workers > 1:
-                        _Workers(settings, run.run_id).watch(sweep, total, board.update)
+                        _Workers(settings, run.run_id).watch(sweep, board.update)
                     else:
-                        _work(sweep, total, log, evaluate, lambda: None, board.update)
+                        _work(sweep, log, evaluate, lambda: None, board.update)
+                    worker.await_others(sweep, log)
             except KeyboardInterrupt:
-                worker.reconcile(sweep, total, log)
+                worker.reconcile(sweep, log)
                 board.finish(in_a_hurry=True)
                 raise
-            worker.reconcile(sweep, total, log)
+            worker.reconcile(sweep, log)
             board.finish()
             return run.run_id
     except KeyboardInterrupt:
@@ -183,7 +182,6 @@ def _lead(
 
 def _work(
     sweep: Study,
-    total: int,
     log: worker.SweepLog,
     evaluate: worker.Evaluate,
     look: Callable[[], None],
@@ -196,11 +194,11 @@ def _work(
             raise_noted()
             look()
 
-        worker.work(sweep, total, log, evaluate, search_figures.strip, check=check, on_trial=on_trial)
+        worker.work(sweep, log, evaluate, search_figures.strip, check=check, on_trial=on_trial)
 
 
-def _be_a_worker(sweep: Study, total: int, prepare: Callable[[], worker.Evaluate]) -> str:
-    """Run trials until there are `total`, or the process that started this one is gone."""
+def _be_a_worker(sweep: Study, prepare: Callable[[], worker.Evaluate]) -> str:
+    """Run trials until there are as many as were asked for, or the process that started this one is gone."""
     run_id, parent = os.environ[WORKER_OF].split()
 
     def look() -> None:
@@ -210,7 +208,7 @@ def _be_a_worker(sweep: Study, total: int, prepare: Callable[[], worker.Evaluate
     with signals.interruptible():
         look()
         log = sweep_runs.SweepRuns(run_id, sweep.name)
-        _work(sweep, total, log, prepare(), look, lambda: None)
+        _work(sweep, log, prepare(), look, lambda: None)
     return run_id
 
 
@@ -387,7 +385,7 @@ class _Workers:
         output = sys.stderr if sys.stdout is sys.stderr else None
         return subprocess.Popen(self._command, env=self._environment, start_new_session=True, stdout=output)
 
-    def watch(self, sweep: Study, total: int, on_look: Callable[[], None]) -> None:
+    def watch(self, sweep: Study, on_look: Callable[[], None]) -> None:
         """Wait until all have ended; one that was killed is replaced. Raises `SweepStopped` if trials are left."""
         try:
             with signals.deferring() as check:
@@ -400,7 +398,7 @@ class _Workers:
                         self._working.remove(process)
                         if code:
                             print(f"Worker {process.pid} ended with status {code}.", file=sys.stderr)
-                        if code < 0 and self._replacements_left and not sweep.is_finished(total):
+                        if code < 0 and self._replacements_left and not sweep.is_finished():
                             self._replacements_left -= 1
                             self._working.append(self._start())
                     try:
@@ -411,7 +409,7 @@ class _Workers:
                     time.sleep(worker.SECONDS_BETWEEN_LOOKS)
         finally:
             self._end()
-        if not sweep.is_finished(total):
+        if not sweep.is_finished():
             raise worker.SweepStopped("all workers ended before the sweep did; their messages stand above")
 
     def _end(self) -> None:

@@ -119,8 +119,9 @@ def study(
     varied = {"learning_rate": "1e-4..1e-2:log"} if training else {"l2_weight": "1e-5..1e-1:log", "pose": "0..1"}
     space = search_space.read(cls, {**varied, **values}, frozenset())
     found, _ = open_study(
-        str(folder / "sweeps.journal"), name, space, goals, sampler="random", pruner="none", seed=0, fingerprint={}
-    )
+        str(folder / "sweeps.journal"), name, space, goals, total=len(trials), sampler="random", pruner="none", seed=0,
+        fingerprint={},
+    )  # fmt: skip
     names = list(space.varied)
     distributions = {name: distribution(space.varied[name]) for name in names}
     random = np.random.default_rng(3)

@@ -254,7 +254,7 @@ address, total, hangs = sys.argv[1], int(sys.argv[2]), len(sys.argv) > 3
 study.SECONDS_BETWEEN_HEARTBEATS, study.SECONDS_WITHOUT_HEARTBEAT = 0.5, 6.0
 proxy.SECONDS_TO_ANSWER = 3.0
 space = search_space.read(AscentSettings, {"l2_weight": "1e-5..1e-1:log"}, frozenset())
-plan = {"sampler": "random", "pruner": "none", "seed": 0, "fingerprint": {}}
+plan = {"total": total, "sampler": "random", "pruner": "none", "seed": 0, "fingerprint": {}}
 sweep, _ = study.open_study(address, "s", space, ["loss"], **plan)
 
 def objective(trial):
@@ -267,9 +267,9 @@ def objective(trial):
     study.set_outcome(trial, study.Outcome("complete", (value,)))
     return value
 
-while not sweep.is_finished(total):
+while not sweep.is_finished():
     sweep.settle()
-    if sweep.num_counted() < total:
+    if sweep.needs_a_trial():
         try:
             sweep.run_one(objective)
         except Exception:  # another process was first to tell Optuna how it ended

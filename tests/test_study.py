@@ -35,7 +35,7 @@ def space_of(words: dict[str, str], trial=AscentSettings) -> search_space.Space:
 def opened(where: Path | str, words: dict[str, str] = RANGES, name: str = "s", **how) -> Study:
     space = space_of(words)
     goals = how.pop("goals", ("loss",))
-    plan = {"sampler": "tpe", "pruner": "none", "seed": 0, "fingerprint": space.words(), **how}
+    plan = {"total": 1000, "sampler": "tpe", "pruner": "none", "seed": 0, "fingerprint": space.words(), **how}
     return study.open_study(str(where), name, space, goals, **plan)[0]
 
 
@@ -52,7 +52,8 @@ def work(sweep: Study, total: int, failing: tuple[int, ...] = ()) -> list[dict]:
         done.append(values)
         return [values["l2_weight"] + values.get("shift", 0)] * len(sweep.goals)
 
-    while sweep.num_counted() < total:
+    sweep.total = total
+    while sweep.needs_a_trial():
         sweep.run_one(objective)
     return done
 
@@ -132,7 +133,7 @@ def test_a_trial_that_said_how_it_ended_before_its_process_was_killed_ended_so(t
     assert sweep.settle() == [0]
     (trial,) = sweep.trials()
     assert (study.state_of(trial), study.values_of(trial), study.reason_of(trial)) == (state, outcome.values, "why")
-    assert sweep.is_finished(1)
+    assert sweep.num_finished() == 1
 
 
 def test_settings_that_were_lost_four_times_have_failed(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_settings_that_were_lost_four_times_have_failed(tmp_path: Path) -> None:
         lost.append(start_and_die(sweep))
         sweep.settle()
     assert lost == [lost[0]] * 4
-    assert states(sweep) == ["lost", "lost", "lost", "failed"] and sweep.is_finished(1)
+    assert states(sweep) == ["lost", "lost", "lost", "failed"] and sweep.num_finished() == 1
     assert "for the 4th time" in study.reason_of(sweep.trials()[3])
 
 
@@ -227,7 +228,7 @@ def test_what_was_lost_before_it_could_be_retried_is_retried_once(tmp_path: Path
     sweep = opened(tmp_path / "a", GRID, sampler="grid")
     lost = start_and_die(sweep)
     with monkeypatch.context() as patch:
-        patch.setattr(study, "retry", lambda study, trial: None)  # killed in that moment
+        patch.setattr(Study, "retry", lambda self, number: None)  # killed in that moment
         assert sweep.settle() == [0]
     again = opened(tmp_path / "a", GRID, sampler="grid")
     again.retry_lost()
@@ -237,11 +238,24 @@ def test_what_was_lost_before_it_could_be_retried_is_retried_once(tmp_path: Path
     assert len({tuple(values.items()) for values in tried}) == 6 and len(again.trials()) == 7
 
 
+def test_in_a_study_that_needs_no_more_trials_nothing_waits_to_be_retried(tmp_path: Path) -> None:
+    sweep, other = opened(tmp_path / "a"), opened(tmp_path / "a")
+    lost = start_and_die(sweep)
+    sweep.total = 2
+    work(other, 3)  # one more than needed: processes that look at the same moment may do so
+    assert sweep.settle() == [0]
+    sweep.retry_lost()
+    assert states(sweep) == ["lost", "complete", "complete"]
+    sweep.total = 3
+    sweep.retry_lost()
+    assert work(sweep, 3) == [lost], "once more are asked for, it is the first"
+
+
 def test_of_two_retries_of_the_same_settings_the_second_is_known(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
     start_and_die(sweep)
     sweep.settle()
-    study.retry(sweep.optuna_study, sweep.trials()[0])  # as a second process would that starts in this moment
+    sweep.retry(0)  # as a second process would that starts in this moment
     assert [sweep.is_retried_twice(trial) for trial in sweep.trials()] == [False, False, True]
 
 
@@ -285,7 +299,7 @@ def test_failed_trials_count_and_their_row_is_seen(tmp_path: Path) -> None:
     assert study.reason_of(sweep.trials()[3]) == "NaN"
     work(sweep, 5)
     assert sweep.failures_in_a_row() == 0
-    assert sweep.is_finished(5) and not sweep.is_finished(6)
+    assert sweep.num_finished() == 5
 
 
 def test_two_goals_have_a_front_and_one_has_a_best(tmp_path: Path) -> None:
@@ -392,7 +406,7 @@ from mnist_cnn.sweeps import samplers, study
 
 study.SECONDS_TO_SIGN = 1.0
 space = search_space.read(AscentSettings, {"l2_weight": "1e-5..1e-1:log"}, frozenset())
-plan = {"sampler": "random", "pruner": "none", "seed": 0, "fingerprint": {}}
+plan = {"total": 100, "sampler": "random", "pruner": "none", "seed": 0, "fingerprint": {}}
 sweep, _ = study.open_study(sys.argv[1], "s", space, ["loss"], **plan)
 
 def objective(trial):
@@ -401,7 +415,7 @@ def objective(trial):
     time.sleep(0.05)
     return value
 
-while not sweep.is_finished(100):
+while sweep.num_finished() < 100:
     sweep.settle()
     sweep.run_one(objective)
 """
@@ -427,7 +441,7 @@ def test_workers_that_are_killed_at_any_moment_lose_nothing(tmp_path: Path, monk
     assert len(sweep.trials()) > 8, "the workers were killed before they did anything"
     deadline = time.monotonic() + 60
     sweep.retry_lost()
-    while not sweep.is_finished(100) and time.monotonic() < deadline:
+    while sweep.num_finished() < 100 and time.monotonic() < deadline:
         sweep.settle()
         work(sweep, 100)
     assert states(sweep).count("complete") in (100, 101)

@@ -20,7 +20,7 @@ from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
 from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
-from mnist_cnn.sweeps import study, worker
+from mnist_cnn.sweeps import storage, study, worker
 from mnist_cnn.sweeps.study import Outcome
 from mnist_cnn.tracking import runs, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
@@ -316,7 +316,7 @@ def test_a_trial_that_others_took_over_is_left_to_them(client, words: list[str],
         calls.append(0)
         if len(calls) == 2:  # as if this process had paused, and sent no heartbeats
             others = opened("paused")
-            study.retry(others, others.tell(1, state=TrialState.FAIL))
+            others.add_trial(study.retry_of(others.tell(1, state=TrialState.FAIL)))
         return whole(*given, **how)
 
     monkeypatch.setattr(ascent, "ascend", slow)
@@ -327,13 +327,55 @@ def test_a_trial_that_others_took_over_is_left_to_them(client, words: list[str],
     assert worker.TAKEN_OVER in children[1].data.tags["reason"] or "retried" in children[1].data.tags["reason"]
 
 
+def test_a_sweep_waits_for_the_last_trials_of_others(client, words: list[str], monkeypatch, capsys) -> None:
+    """Where one was killed, its trial is told from those that run, and nothing waits for a sweep that is over."""
+    whole, looks = ascent.ascend, []
+
+    def joined(*given, **how):
+        if len(opened("joined").trials) == 2:  # another process looks at the same moment, and runs one more
+            opened("joined").ask().set_user_attr("process", DEAD)
+        return whole(*given, **how)
+
+    def is_alive(self: object, name: str) -> bool:
+        looks.append(name)
+        return name != DEAD or len(looks) < 3
+
+    monkeypatch.setattr(ascent, "ascend", joined)
+    monkeypatch.setattr(storage.Processes, "is_alive", is_alive)
+    call("sweep", [*words, "--sweep=joined", "--n_trials=2"])
+    _, children, found = agree(client, "joined")
+    assert [study.state_of(trial) for trial in found] == ["complete", "complete", "lost"]
+    assert len(children) == 3 and children[2].info.status == "KILLED"
+    assert "Waiting at most 120 s for what other processes run: trial 2." in capsys.readouterr().out
+
+
+def test_lost_settings_that_were_forgotten_are_retried(client, words: list[str], monkeypatch) -> None:
+    """The process that found them lost was killed before it could have them retried; others do it."""
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LOOKS", 0.01)
+    whole, calls = ascent.ascend, []
+
+    def forgetting(*given, **how):
+        calls.append(0)
+        if len(calls) == 2:
+            others = opened("forgotten")
+            others.tell(others.ask(), state=TrialState.FAIL)
+        return whole(*given, **how)
+
+    monkeypatch.setattr(ascent, "ascend", forgetting)
+    call("sweep", [*words, "--sweep=forgotten", "--n_trials=3"])
+    _, _, found = agree(client, "forgotten")
+    assert [study.state_of(trial) for trial in found] == ["complete", "complete", "lost", "complete"]
+    assert found[3].user_attrs[study.RETRY_OF] == 2
+
+
 @pytest.mark.slow
-def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str]) -> None:
+def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str], monkeypatch) -> None:
     call("sweep", [*words, "--sweep=deadly", "--n_trials=1"])
+    monkeypatch.setattr(worker, "work", lambda *given, **how: None)  # the process is killed before its next trial
     for _ in range(study.MOST_LOSSES + 1):
         trial = opened("deadly").ask()
         trial.set_user_attr("process", DEAD)
-        call("sweep", [*words, "--sweep=deadly", "--n_trials=1"])  # nothing to do but to tidy
+        call("sweep", [*words, "--sweep=deadly", "--n_trials=2"])
     _, children, found = agree(client, "deadly")
     assert [study.state_of(trial) for trial in found] == ["complete", "lost", "lost", "lost", "failed"]
     assert "for the 4th time" in children[-1].data.tags["reason"]

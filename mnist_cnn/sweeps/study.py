@@ -86,11 +86,15 @@ class Study:
         processes: Processes,
         space: Space,
         goals: Sequence[str],
-        settled: list[int],
+        total: int,
+        found_lost: list[int],
     ) -> None:
-        """settled: to which Optuna's callback adds the numbers of trials that it has marked as failed."""
-        self._study, self._storage, self.processes, self._settled = study, storage, processes, settled
-        self.space, self.goals = space, tuple(goals)
+        """total: of the trials that are asked for; settings are retried as long as that needs them.
+
+        found_lost: to which Optuna's callback adds the numbers of trials that it has marked as failed.
+        """
+        self._study, self._storage, self.processes, self._found_lost = study, storage, processes, found_lost
+        self.space, self.goals, self.total = space, tuple(goals), total
         self._last_changes: dict[int, tuple[tuple[bool, int | None], float]] = {}
         self._has_looked = False
 
@@ -188,21 +192,32 @@ class Study:
         drawn = {name: show(value) for name, value in params.items()}
         return {**dict.fromkeys(self.space.varied, "none"), **fixed, **drawn}
 
-    def num_counted(self) -> int:
-        """How many trials of the total are finished or running."""
-        return sum(counts(trial) for trial in self.trials())
-
     def num_finished(self) -> int:
         """How many trials of the total are finished: complete, pruned or failed."""
         return sum(counts(trial) for trial in self.trials() if trial.state.is_finished())
 
-    def is_finished(self, total: int) -> bool:
-        return self.num_finished() >= total
+    def is_finished(self) -> bool:
+        return self.num_finished() >= self.total
 
-    def is_run_by_others(self) -> bool:
-        """Whether another process works on a trial."""
+    def needs_a_trial(self) -> bool:
+        """Whether one is to be run now: settings wait to be retried, or fewer are finished, run or are lost than asked.
+
+        A trial that is lost keeps its place for those who retry it, so that no other settings are drawn meanwhile.
+        """
+        trials = self.trials()
+        if self.is_finished():
+            return False
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        return is_waiting or sum(map(counts, trials)) + len(_not_retried(trials)) < self.total
+
+    def is_running(self) -> bool:
+        """Whether any process runs a trial."""
+        return any(trial.state == TrialState.RUNNING for trial in self.trials())
+
+    def run_by_others(self) -> list[int]:
+        """The numbers of the trials that other processes run, or left behind when they were killed just now."""
         me = self.processes.this
-        return any(t.state == TrialState.RUNNING and t.user_attrs.get(PROCESS) != me for t in self.trials())
+        return [t.number for t in self.trials() if t.state == TrialState.RUNNING and t.user_attrs.get(PROCESS) != me]
 
     def best(self) -> list[FrozenTrial]:
         """The best trial; with two goals the Pareto front, by number. Empty before a trial is complete."""
@@ -250,8 +265,7 @@ class Study:
             if not self.trials()[number].state.is_finished():
                 raise
             return False
-        if state == TrialState.FAIL:
-            retry(self._study, self.trials()[number])
+        self.retry(number)
         return True
 
     def settle(self) -> list[int]:
@@ -259,23 +273,32 @@ class Study:
 
         Returns the numbers of those that this process has settled since it was called last.
         """
+        settled = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_abandoned(trial) and self.tell(trial.number, outcome_of(trial) or Outcome("lost")):
-                self._settled.append(trial.number)
+                settled.append(trial.number)
         self._has_looked = True
         with quiet():
-            optuna.storages.fail_stale_trials(self._study)  # on a database; see `retry`, which it calls
-        settled = list(self._settled)
-        self._settled.clear()
+            optuna.storages.fail_stale_trials(self._study)  # on a database
+        while self._found_lost:
+            settled.append(number := self._found_lost.pop())
+            self.retry(number)
         return settled
+
+    def retry(self, number: int) -> None:
+        """Let the settings of a lost trial wait to be tried again; those of any other trial are left.
+
+        So they are where enough other trials are finished, run or wait: they would wait for ever.
+        """
+        trials = self.trials()
+        num_others = sum(counts(trial) or trial.state == TrialState.WAITING for trial in trials)
+        if state_of(trials[number]) == "lost" and num_others < self.total:
+            self._study.add_trial(retry_of(trials[number]))
 
     def retry_lost(self) -> None:
         """Have retried what was lost in the moment before it could be, or with a store that failed."""
-        trials = self.trials()
-        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        for trial in trials:
-            if trial.number not in retried and not self.is_retried_twice(trial):
-                retry(self._study, trial)
+        for trial in _not_retried(self.trials()):
+            self.retry(trial.number)
 
     def is_retried_twice(self, trial: FrozenTrial | Trial) -> bool:
         """Whether an earlier trial retries the same settings, since two processes found them lost at once."""
@@ -306,22 +329,34 @@ class Study:
         return not self.processes.is_alive(process) if process else age > SECONDS_TO_SIGN
 
 
-def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let the settings of a lost trial wait to be tried again; those of any other trial are left.
+def _not_retried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The lost ones whose settings no trial retries. Of several that retry the same, the first counts."""
+    first: dict[int, int] = {}
+    for trial in trials:
+        if (lost := trial.user_attrs.get(RETRY_OF)) is not None:
+            first.setdefault(lost, trial.number)
 
-    Like Optuna's `RetryHeartbeatStaleTrialCallback`, but without the attributes that name the process that is gone.
+    def is_first(trial: FrozenTrial) -> bool:
+        lost = trial.user_attrs.get(RETRY_OF)
+        return lost is None or first[lost] == trial.number
+
+    return [t for t in trials if state_of(t) == "lost" and t.number not in first and is_first(t)]
+
+
+def retry_of(trial: FrozenTrial) -> FrozenTrial:
+    """The settings of a lost trial, as a trial that waits.
+
+    Like that of Optuna's `RetryHeartbeatStaleTrialCallback`, but without the attributes that name the process that is
+    gone.
     """
-    if state_of(trial) != "lost":
-        return
     losses = trial.user_attrs.get(LOSSES, 0) + (OUTCOME not in trial.user_attrs)
-    again = optuna.create_trial(
+    return optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
         user_attrs={RETRY_OF: trial.number, LOSSES: losses},
         system_attrs=trial.system_attrs,
     )
-    study.add_trial(again)
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome | None:
@@ -381,6 +416,7 @@ def open_study(
     space: Space,
     goals: Sequence[str],
     *,
+    total: int,
     sampler: str,
     pruner: str,
     seed: int,
@@ -388,14 +424,13 @@ def open_study(
 ) -> tuple[Study, bool]:
     """The study of that name, made where there is none; and whether it was made.
 
-    storage: path of a journal file, or the URL of a database. fingerprint: what a study was made with, as words; it
-    must be the same when it is opened again. Raises `StudyError`.
+    storage: path of a journal file, or the URL of a database. total: of the trials that are asked for. fingerprint:
+    what a study was made with, as words; it must be the same when it is opened again. Raises `StudyError`.
     """
-    settled: list[int] = []
+    found_lost: list[int] = []
 
-    def on_lost(study: optuna.Study, trial: FrozenTrial) -> None:
-        settled.append(trial.number)
-        retry(study, trial)
+    def on_lost(_: optuna.Study, trial: FrozenTrial) -> None:
+        found_lost.append(trial.number)
 
     where, processes = open_storage(storage, on_lost), Processes(storage)
     directions = [StudyDirection.MAXIMIZE if MAXIMISED[goal] else StudyDirection.MINIMIZE for goal in goals]
@@ -422,7 +457,7 @@ def open_study(
             f"`sweep`: {name} in {hide_password(storage)} was made with other settings ({others}); give the same, or "
             "another name."
         )
-    return Study(found, where, processes, space, goals, settled), made
+    return Study(found, where, processes, space, goals, total, found_lost), made
 
 
 def _fingerprint_of(study: optuna.Study) -> dict[str, str] | None:

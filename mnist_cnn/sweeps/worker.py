@@ -15,10 +15,15 @@ from optuna.trial import FrozenTrial, Trial
 
 from mnist_cnn.settings.errors import WorkStopped, is_of_a_store
 from mnist_cnn.sweeps import samplers, study, trials
+from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT
 from mnist_cnn.sweeps.study import Outcome, Study, TrialFailed
 
 FAILURES_IN_A_ROW = 10
 SECONDS_BETWEEN_LOOKS = 0.5
+IDLE_LOOKS = 10
+"""After so many looks in a row with trials missing and none running, lost settings were forgotten."""
+
+SECONDS_FOR_OTHERS = 2.0 * SECONDS_WITHOUT_HEARTBEAT
 TAKEN_OVER = "other processes retry its settings, since they had no sign of this process"
 
 Evaluate = Callable[[Any, trials.TrialResult, trials.Report, trials.Tick], None]
@@ -61,7 +66,6 @@ class SweepLog(Protocol):
 
 def work(
     sweep: Study,
-    total: int,
     log: SweepLog,
     evaluate: Evaluate,
     draw_strip: DrawStrip,
@@ -69,23 +73,30 @@ def work(
     check: Callable[[], None],
     on_trial: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run trials until `total` are finished. Waits for those of other processes, to retry them should they be lost.
+    """Run trials until as many are finished as were asked for.
+
+    Waits for those of other processes, to retry them should they be lost.
 
     check: called between trials and about twice a second within; what it raises ends the work. on_trial: called after
     each trial. Raises `SweepStopped` when ten trials in a row have failed, and what the stores raise.
     """
+    idle_looks = 0
     while True:
         check()
         try:
             settle(sweep, log)
-            if sweep.num_counted() >= total:
-                if sweep.is_finished(total):
-                    return
+            if sweep.is_finished():
+                return
+            if not sweep.needs_a_trial():
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+                idle_looks = 0 if sweep.is_running() else idle_looks + 1
+                if idle_looks == IDLE_LOOKS:  # who found a trial lost was killed before it could have it retried
+                    sweep.retry_lost()
+                    idle_looks = 0
                 continue
             started = time.perf_counter()
             trial = _run_one(sweep, _Objective(sweep, log, evaluate, draw_strip, check))
-            print(_line(sweep, trial, total, time.perf_counter() - started), flush=True)
+            print(_line(sweep, trial, time.perf_counter() - started), flush=True)
             on_trial()
         except Exception as error:
             if not sweep.recover(error):
@@ -97,19 +108,40 @@ def work(
 
 
 def settle(sweep: Study, log: SweepLog) -> None:
-    """See to trials whose process is gone: tell Optuna how they ended or have them retried, and log it."""
+    """See to trials whose process is gone: tell Optuna how they ended, and log it."""
     for number in sweep.settle():
         _log_end(sweep, sweep.trials()[number], log)
 
 
-def reconcile(sweep: Study, total: int, log: SweepLog) -> None:
-    """Mend what a killed process left: each trial's run says what the study says, and lost settings are retried.
+def await_others(sweep: Study, log: SweepLog) -> None:
+    """Wait until no other process runs a trial: they end it, or it is seen that they were killed.
 
-    total: of the trials; settings are retried only where some are left.
+    After `SECONDS_FOR_OTHERS` they are left to it: what they run they log themselves.
     """
+    deadline, has_said = time.monotonic() + SECONDS_FOR_OTHERS, False
+    while True:
+        try:
+            settle(sweep, log)
+            left = sweep.run_by_others()
+        except Exception as error:
+            if not sweep.recover(error):
+                raise
+            continue
+        if not left or time.monotonic() > deadline:
+            return
+        if not has_said:
+            numbers = ", ".join(map(str, left))
+            print(
+                f"Waiting at most {SECONDS_FOR_OTHERS:.0f} s for what other processes run: trial {numbers}.", flush=True
+            )
+        has_said = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def reconcile(sweep: Study, log: SweepLog) -> None:
+    """Mend what a killed process left: each trial's run says what the study says, and lost settings are retried."""
     settle(sweep, log)
-    if not sweep.is_finished(total):
-        sweep.retry_lost()
+    sweep.retry_lost()
     logged = log.states()
     for trial in sweep.trials():
         is_deleted = study.RUN_ID in trial.user_attrs and trial.number not in logged  # for good, by a person
@@ -135,7 +167,7 @@ def _run_one(sweep: Study, objective: _Objective) -> FrozenTrial:
             pass  # others were first to tell Optuna of it
         else:
             with suppress(Exception):  # the store may be what failed; the next start of the sweep retries it
-                study.retry(sweep.optuna_study, sweep.trials()[number])
+                sweep.retry(number)
             raise
     assert objective.number is not None
     return sweep.trials()[objective.number]
@@ -229,7 +261,7 @@ class _Objective:
                 run.finish("lost", reason, ())
 
 
-def _line(sweep: Study, trial: FrozenTrial, total: int, seconds: float) -> str:
+def _line(sweep: Study, trial: FrozenTrial, seconds: float) -> str:
     """`Trial 7 (8 of 30): recognised 0.84 (best 0.912, trial 3); l2_weight 0.003, ...; 4.2 s`."""
     if values := study.values_of(trial):
         came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(sweep.goals, values, strict=True))
@@ -241,4 +273,6 @@ def _line(sweep: Study, trial: FrozenTrial, total: int, seconds: float) -> str:
     drawn = ", ".join(
         f"{name} {f'{value:.3g}' if isinstance(value, float) else value}" for name, value in trial.params.items()
     )
-    return f"Trial {trial.number} ({sweep.num_finished()} of {total}): {came_to}{record}; {drawn}; {seconds:.1f} s"
+    return (
+        f"Trial {trial.number} ({sweep.num_finished()} of {sweep.total}): {came_to}{record}; {drawn}; {seconds:.1f} s"
+    )
