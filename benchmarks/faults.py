@@ -36,7 +36,7 @@ import psutil
 
 from benchmarks import keep
 from mnist_cnn.runtime import hardware
-from mnist_cnn.sweeps import study
+from mnist_cnn.sweeps import outcomes
 from mnist_cnn.tracking import heartbeat
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -126,7 +126,7 @@ class Home:
             storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
             found = optuna.load_study(study_name=sweep, storage=storage).trials if journal.exists() else []
             return {
-                trial.number: (study.state_of(trial), study.values_of(trial), str(sorted(trial.params.items())))
+                trial.number: (outcomes.state_of(trial), outcomes.values_of(trial), str(sorted(trial.params.items())))
                 for trial in found
                 if trial.state.is_finished()
             }

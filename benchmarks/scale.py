@@ -46,7 +46,7 @@ from mnist_cnn.models import networks
 from mnist_cnn.reporting import figure_style
 from mnist_cnn.settings import AscentSettings
 from mnist_cnn.settings.experiments import kinds
-from mnist_cnn.sweeps import samplers, study
+from mnist_cnn.sweeps import outcomes, samplers
 from mnist_cnn.sweeps.study import Study
 from mnist_cnn.tracking import runs, store
 
@@ -82,7 +82,7 @@ def next_trial(num_trials: int, storage: str) -> float:
 
 
 def empty_trial(opened: Study, trial: optuna.Trial) -> list[float]:
-    trial.set_user_attr(study.PROCESS, opened.processes.this)
+    trial.set_user_attr(outcomes.PROCESS, opened.processes.this)
     values = samplers.suggest(trial, opened.space)
     for step in sweeps.SNAPSHOTS:
         trial.report(values["learning_rate"], step)

@@ -26,7 +26,7 @@ from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, Interrupted, SweepSetti
 from mnist_cnn.settings.experiments import kinds
 from mnist_cnn.settings.search_space import Choices, Space
 from mnist_cnn.settings.sweeps import place_of_proxy
-from mnist_cnn.sweeps import study, trials, worker
+from mnist_cnn.sweeps import outcomes, study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.sweeps.study import Study
 from mnist_cnn.tracking import models, networks, runs, store, sweep_runs
@@ -329,7 +329,7 @@ class _Board:
         if done == self._done:
             return False
         self._done = done
-        states = [study.state_of(trial) for trial in self._sweep.trials()]
+        states = [outcomes.state_of(trial) for trial in self._sweep.trials()]
         numbers = {f"trials_{state}": float(states.count(state)) for state in ("complete", "pruned", "failed")}
         best = self._sweep.best()
         if len(self._sweep.goals) > 1:

@@ -19,7 +19,8 @@ from mnist_cnn.judging import ablation, nearest_digits, scorecard
 from mnist_cnn.judging.search import Searches
 from mnist_cnn.settings import OptimizeSettings, TrainSettings, search_space
 from mnist_cnn.settings.experiments import SearchKind
-from mnist_cnn.sweeps.study import OUTCOME, RUN_ID, Study, open_study
+from mnist_cnn.sweeps.outcomes import OUTCOME, RUN_ID
+from mnist_cnn.sweeps.study import Study, open_study
 from mnist_cnn.training import evaluation
 from mnist_cnn.training.loop import EpochResult
 

@@ -20,8 +20,8 @@ from optuna.exceptions import StorageInternalError
 from test_study import opened, start_and_die, states, work
 
 from mnist_cnn.settings import SettingError, SweepSettings, sweeps
-from mnist_cnn.sweeps import proxy, storage, study
-from mnist_cnn.sweeps.study import Outcome
+from mnist_cnn.sweeps import outcomes, proxy, storage, study
+from mnist_cnn.sweeps.outcomes import Outcome
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:13000", "proxy-0.sweeps.svc:1", "[::1]:65535", "my_host:80"])
@@ -214,7 +214,7 @@ def test_a_trial_whose_beats_stand_still_is_retried_and_what_was_said_is_believe
         assert sweep.settle() == []
 
         def slow(trial: optuna.Trial) -> float:
-            trial.set_user_attr(study.RUN_ID, "r")
+            trial.set_user_attr(outcomes.RUN_ID, "r")
             deadline = time.monotonic() + 5
             while time.monotonic() < deadline:
                 assert other.settle() == [], "it beats"
@@ -248,7 +248,7 @@ def test_a_trial_whose_beats_stand_still_is_retried_and_what_was_said_is_believe
 WORKER = """
 import os, sys, time
 from mnist_cnn.settings import AscentSettings, search_space
-from mnist_cnn.sweeps import proxy, samplers, study
+from mnist_cnn.sweeps import proxy, samplers, outcomes, study
 
 address, total, hangs = sys.argv[1], int(sys.argv[2]), len(sys.argv) > 3
 study.SECONDS_BETWEEN_HEARTBEATS, study.SECONDS_WITHOUT_HEARTBEAT = 0.5, 6.0
@@ -262,9 +262,9 @@ def objective(trial):
     number = trial.number
     trial.set_user_attr("pid", os.getpid())
     value = samplers.suggest(trial, space)["l2_weight"]
-    trial.set_user_attr(study.RUN_ID, f"{os.getpid()} {trial.number}")
+    trial.set_user_attr(outcomes.RUN_ID, f"{os.getpid()} {trial.number}")
     time.sleep(600 if hangs and trial.number > 20 else 0.2)
-    study.set_outcome(trial, study.Outcome("complete", (value,)))
+    outcomes.set_outcome(trial, outcomes.Outcome("complete", (value,)))
     return value
 
 while not sweep.is_finished():
@@ -288,13 +288,13 @@ def worker(address: str, total: int, *hangs: str) -> subprocess.Popen[str]:
 
 def check(trials: list[optuna.trial.FrozenTrial], total: int, num_workers: int) -> list[str]:
     """None is lost or doubled; returns how each ended."""
-    ended = [study.state_of(trial) for trial in trials]
+    ended = [outcomes.state_of(trial) for trial in trials]
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert total <= ended.count("complete") <= total + num_workers - 1
     assert set(ended) <= {"complete", "lost"}, Counter(ended)
-    drawn = [trial.params["l2_weight"] for trial in trials if study.state_of(trial) == "complete"]
+    drawn = [trial.params["l2_weight"] for trial in trials if outcomes.state_of(trial) == "complete"]
     assert len(set(drawn)) == len(drawn), "none is done twice"
-    retried = Counter(trial.user_attrs.get(study.RETRY_OF) for trial in trials)
+    retried = Counter(trial.user_attrs.get(outcomes.RETRY_OF) for trial in trials)
     assert all(retried[number] == 1 for number, state in enumerate(ended) if state == "lost"), retried
     return ended
 
@@ -325,8 +325,8 @@ def test_eight_workers_share_a_study_through_a_proxy_though_one_is_killed(databa
             assert [process.returncode for process in workers] == [-9, *[0] * 7], outputs
             trials = sweep.trials()
             assert check(trials, 150, 8)[lost] == "lost"
-            (again,) = [trial for trial in trials if trial.user_attrs.get(study.RETRY_OF) == lost]
-            assert again.params == trials[lost].params and study.state_of(again) == "complete"
+            (again,) = [trial for trial in trials if trial.user_attrs.get(outcomes.RETRY_OF) == lost]
+            assert again.params == trials[lost].params and outcomes.state_of(again) == "complete"
             assert len({trial.user_attrs.get("pid") for trial in trials}) == 8, "all did their share"
             sweep.close()
         finally:
@@ -354,7 +354,7 @@ def test_a_proxy_and_its_database_that_are_restarted_lose_nothing(database: Serv
             assert all(output.count("does not answer") == 1 for output in outputs), outputs
             trials = sweep.trials()
             lost = [trials[number] for number, state in enumerate(check(trials, 150, 3)) if state == "lost"]
-            assert all(study.RUN_ID not in trial.user_attrs for trial in lost), "but what was cut off in its making"
+            assert all(outcomes.RUN_ID not in trial.user_attrs for trial in lost), "but what was cut off in its making"
             assert len(lost) <= 6
             sweep.close()
         finally:

@@ -16,8 +16,9 @@ from conftest import PROJECT
 from optuna.trial import TrialState
 
 from mnist_cnn.settings import AscentSettings, SettingError, SweepSettings, TrainSettings, search_space, sweeps
-from mnist_cnn.sweeps import samplers, storage, study
-from mnist_cnn.sweeps.study import Outcome, Study
+from mnist_cnn.sweeps import outcomes, samplers, storage, study
+from mnist_cnn.sweeps.outcomes import Outcome
+from mnist_cnn.sweeps.study import Study
 
 RANGES = {"l2_weight": "1e-5..1e-1:log", "shift": "0..2"}
 GRID = {"l2_weight": "0.1,0.2,0.3", "shift": "0,1"}
@@ -44,10 +45,10 @@ def work(sweep: Study, total: int, failing: tuple[int, ...] = ()) -> list[dict]:
     done = []
 
     def objective(trial: optuna.Trial) -> list[float]:
-        trial.set_user_attr(study.PROCESS, sweep.processes.this)
+        trial.set_user_attr(outcomes.PROCESS, sweep.processes.this)
         values = samplers.suggest(trial, sweep.space)
         if trial.number in failing:
-            study.set_outcome(trial, Outcome("failed", reason="NaN"))
+            outcomes.set_outcome(trial, Outcome("failed", reason="NaN"))
             raise study.TrialFailed
         done.append(values)
         return [values["l2_weight"] + values.get("shift", 0)] * len(sweep.goals)
@@ -64,11 +65,11 @@ def start_and_die(sweep: Study, process: str = DEAD, outcome: Outcome | None = N
 
     def objective(trial: optuna.Trial) -> float:
         if process:
-            trial.set_user_attr(study.PROCESS, process)
+            trial.set_user_attr(outcomes.PROCESS, process)
         if drawn:
             found.update(samplers.suggest(trial, sweep.space))
         if outcome:
-            study.set_outcome(trial, outcome)
+            outcomes.set_outcome(trial, outcome)
         raise Killed
 
     with pytest.raises(Killed):
@@ -77,7 +78,7 @@ def start_and_die(sweep: Study, process: str = DEAD, outcome: Outcome | None = N
 
 
 def states(sweep: Study) -> list[str]:
-    return [study.state_of(trial) for trial in sweep.trials()]
+    return [outcomes.state_of(trial) for trial in sweep.trials()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
@@ -121,8 +122,8 @@ def test_a_lost_trial_is_retried_with_the_same_settings_and_does_not_count(tmp_p
     assert other.settle() == [] and not other.tell(0, Outcome("lost")), "one process alone retries it"
     assert work(sweep, 3)[0] == lost
     assert states(sweep) == ["lost", "complete", "complete", "complete"]
-    assert sweep.trials()[1].user_attrs[study.RETRY_OF] == 0
-    assert "its settings are retried" in study.reason_of(sweep.trials()[0])
+    assert sweep.trials()[1].user_attrs[outcomes.RETRY_OF] == 0
+    assert "its settings are retried" in outcomes.reason_of(sweep.trials()[0])
 
 
 @pytest.mark.parametrize("state", ["complete", "pruned", "failed"])
@@ -132,24 +133,28 @@ def test_a_trial_that_said_how_it_ended_before_its_process_was_killed_ended_so(t
     sweep = opened(tmp_path / "a")
     assert sweep.settle() == [0]
     (trial,) = sweep.trials()
-    assert (study.state_of(trial), study.values_of(trial), study.reason_of(trial)) == (state, outcome.values, "why")
+    assert (outcomes.state_of(trial), outcomes.values_of(trial), outcomes.reason_of(trial)) == (
+        state,
+        outcome.values,
+        "why",
+    )
     assert sweep.num_finished() == 1
 
 
 def test_settings_that_were_lost_four_times_have_failed(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
     lost = []
-    for _ in range(study.MOST_LOSSES + 1):
+    for _ in range(outcomes.MOST_LOSSES + 1):
         lost.append(start_and_die(sweep))
         sweep.settle()
     assert lost == [lost[0]] * 4
     assert states(sweep) == ["lost", "lost", "lost", "failed"] and sweep.num_finished() == 1
-    assert "for the 4th time" in study.reason_of(sweep.trials()[3])
+    assert "for the 4th time" in outcomes.reason_of(sweep.trials()[3])
 
 
 def test_interruptions_are_not_held_against_the_settings(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
-    for _ in range(study.MOST_LOSSES + 3):
+    for _ in range(outcomes.MOST_LOSSES + 3):
         start_and_die(sweep, outcome=Outcome("lost", reason="interrupted"))
         sweep.settle()
     assert states(sweep) == [*["lost"] * 6, "waiting"]
@@ -210,7 +215,7 @@ def test_the_run_of_a_study_is_opened_by_its_maker_or_by_who_takes_its_place(tmp
     opening.start()
     assert sweep.await_run_id() == "a run" and attributes.user_attrs[study.MAKER] == DEAD
     opening.join()
-    attributes.set_user_attr(study.RUN_ID, "")
+    attributes.set_user_attr(outcomes.RUN_ID, "")
     monkeypatch.setattr(study, "SECONDS_TO_OPEN", 0.1)
     assert sweep.await_run_id() == "" and attributes.user_attrs[study.MAKER] == me
 
@@ -296,7 +301,7 @@ def test_failed_trials_count_and_their_row_is_seen(tmp_path: Path) -> None:
     work(sweep, 4, failing=(2, 3))
     assert states(sweep) == ["complete", "complete", "failed", "failed"]
     assert sweep.failures_in_a_row() == 2
-    assert study.reason_of(sweep.trials()[3]) == "NaN"
+    assert outcomes.reason_of(sweep.trials()[3]) == "NaN"
     work(sweep, 5)
     assert sweep.failures_in_a_row() == 0
     assert sweep.num_finished() == 5
@@ -352,8 +357,8 @@ def test_a_database_retries_what_sends_no_heartbeats_and_believes_what_was_said(
     sweep = opened(url)
 
     def slow(trial: optuna.Trial) -> float:
-        trial.set_user_attr(study.PROCESS, DEAD)  # of another machine that has the same name: only heartbeats count
-        trial.set_user_attr(study.RUN_ID, "r")
+        trial.set_user_attr(outcomes.PROCESS, DEAD)  # of another machine that has the same name: only heartbeats count
+        trial.set_user_attr(outcomes.RUN_ID, "r")
         time.sleep(3.5)
         other = opened(url)
         assert other.settle() == [], "it sends heartbeats"
@@ -369,7 +374,7 @@ def test_a_database_retries_what_sends_no_heartbeats_and_believes_what_was_said(
     other = opened(url)
     assert sorted(other.settle()) == [1, 2]
     assert states(other) == ["complete", "complete", "lost", "waiting"] and other.trials()[1].value == 0.25
-    assert other.trials()[3].params == lost and study.PROCESS not in other.trials()[3].user_attrs
+    assert other.trials()[3].params == lost and outcomes.PROCESS not in other.trials()[3].user_attrs
     for each in (sweep, other):
         each.close()
 
@@ -402,7 +407,7 @@ def test_hyperband_begins_at_the_first_snapshot_or_epoch(monkeypatch) -> None:
 WORKER = """
 import sys, time
 from mnist_cnn.settings import AscentSettings, search_space
-from mnist_cnn.sweeps import samplers, study
+from mnist_cnn.sweeps import samplers, outcomes, study
 
 study.SECONDS_TO_SIGN = 1.0
 space = search_space.read(AscentSettings, {"l2_weight": "1e-5..1e-1:log"}, frozenset())
@@ -410,7 +415,7 @@ plan = {"total": 100, "sampler": "random", "pruner": "none", "seed": 0, "fingerp
 sweep, _ = study.open_study(sys.argv[1], "s", space, ["loss"], **plan)
 
 def objective(trial):
-    trial.set_user_attr(study.PROCESS, sweep.processes.this)
+    trial.set_user_attr(outcomes.PROCESS, sweep.processes.this)
     value = samplers.suggest(trial, space)["l2_weight"]
     time.sleep(0.05)
     return value

@@ -20,8 +20,8 @@ from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
 from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
-from mnist_cnn.sweeps import storage, study, worker
-from mnist_cnn.sweeps.study import Outcome
+from mnist_cnn.sweeps import outcomes, storage, study, worker
+from mnist_cnn.sweeps.outcomes import Outcome
 from mnist_cnn.tracking import runs, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges, sweep
@@ -77,7 +77,7 @@ def agree(client, name: str) -> tuple[mlflow.entities.Run, list[mlflow.entities.
     found = opened(name).trials
     assert [int(child.data.tags["trial"]) for child in children] == [trial.number for trial in found]
     for child, trial in zip(children, found, strict=True):
-        state = study.state_of(trial)
+        state = outcomes.state_of(trial)
         assert child.data.tags["state"] == state
         assert child.info.status == sweep_runs.STATUS[state]
         if state == "complete":
@@ -233,7 +233,7 @@ def test_a_failing_trial_does_not_stop_the_sweep_and_ten_in_a_row_do(client, wor
     monkeypatch.setattr(ascent, "ascend", breaks)
     call("sweep", [*words, "--sweep=breaks", "--n_trials=5"])
     _, children, found = agree(client, "breaks")
-    assert [study.state_of(trial) for trial in found] == ["complete", "failed", "failed", "complete", "complete"]
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "failed", "failed", "complete", "complete"]
     assert "AscentDiverged: the network's output" in children[1].data.tags["reason"]
     assert "MemoryError" in children[2].data.tags["reason"]
     monkeypatch.setattr(ascent, "ascend", lambda *given, **how: 1 / 0)
@@ -260,7 +260,7 @@ def test_an_interrupted_trial_is_tried_again_with_its_settings(client, words, mo
     assert parent.info.status == "KILLED" and children[1].info.status == "KILLED"
     call("sweep", [*words, "--sweep=broken-off", "--n_trials=3"])
     parent, children, found = agree(client, "broken-off")
-    assert [study.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
     assert found[2].params == found[1].params
     assert parent.info.status == "FINISHED"
 
@@ -278,16 +278,16 @@ def test_a_worker_that_was_killed_at_any_moment_loses_nothing(client, words, mon
     if moment != "before its run":
         sweep_runs.SweepRuns(parent.info.run_id, name).start_trial(trial.number, {})
         if moment.startswith("after"):
-            study.set_outcome(trial, Outcome("complete", (0.75,)))
+            outcomes.set_outcome(trial, Outcome("complete", (0.75,)))
     client.set_terminated(parent.info.run_id, "RUNNING")
     call("sweep", [*words, f"--sweep={name}", "--n_trials=3"])
     parent, children = runs_of(client, name)
     found = opened(name).trials
     if moment.startswith("after"):
-        assert [study.state_of(each) for each in found] == ["complete"] * 3
+        assert [outcomes.state_of(each) for each in found] == ["complete"] * 3
         assert found[1].value == 0.75
     else:
-        assert [study.state_of(each) for each in found] == ["complete", "lost", "complete", "complete"]
+        assert [outcomes.state_of(each) for each in found] == ["complete", "lost", "complete", "complete"]
         assert children[1].info.status == "KILLED" and "retried" in children[1].data.tags["reason"]
     assert [int(child.data.tags["trial"]) for child in children] == list(range(len(found)))
     assert {run.info.status for run in [parent, *children]} <= {"FINISHED", "KILLED"}
@@ -304,8 +304,8 @@ def test_a_store_that_fails_is_not_held_against_the_settings(client, words: list
             call("sweep", [*words, "--sweep=full-disk", "--n_trials=2"])
     call("sweep", [*words, "--sweep=full-disk", "--n_trials=2"])
     _, children, found = agree(client, "full-disk")
-    assert [study.state_of(trial) for trial in found] == ["lost", "complete", "complete"]
-    assert found[1].params == found[0].params and found[1].user_attrs[study.LOSSES] == 0
+    assert [outcomes.state_of(trial) for trial in found] == ["lost", "complete", "complete"]
+    assert found[1].params == found[0].params and found[1].user_attrs[outcomes.LOSSES] == 0
     assert "no space left" in children[0].data.tags["reason"]
 
 
@@ -316,13 +316,13 @@ def test_a_trial_that_others_took_over_is_left_to_them(client, words: list[str],
         calls.append(0)
         if len(calls) == 2:  # as if this process had paused, and sent no heartbeats
             others = opened("paused")
-            others.add_trial(study.retry_of(others.tell(1, state=TrialState.FAIL)))
+            others.add_trial(outcomes.retry_of(others.tell(1, state=TrialState.FAIL)))
         return whole(*given, **how)
 
     monkeypatch.setattr(ascent, "ascend", slow)
     call("sweep", [*words, "--sweep=paused", "--n_trials=3"])
     _, children, found = agree(client, "paused")
-    assert [study.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
     assert found[2].params == found[1].params
     assert worker.TAKEN_OVER in children[1].data.tags["reason"] or "retried" in children[1].data.tags["reason"]
 
@@ -344,7 +344,7 @@ def test_a_sweep_waits_for_the_last_trials_of_others(client, words: list[str], m
     monkeypatch.setattr(storage.Processes, "is_alive", is_alive)
     call("sweep", [*words, "--sweep=joined", "--n_trials=2"])
     _, children, found = agree(client, "joined")
-    assert [study.state_of(trial) for trial in found] == ["complete", "complete", "lost"]
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "complete", "lost"]
     assert len(children) == 3 and children[2].info.status == "KILLED"
     assert "Waiting at most 120 s for what other processes run: trial 2." in capsys.readouterr().out
 
@@ -364,20 +364,20 @@ def test_lost_settings_that_were_forgotten_are_retried(client, words: list[str],
     monkeypatch.setattr(ascent, "ascend", forgetting)
     call("sweep", [*words, "--sweep=forgotten", "--n_trials=3"])
     _, _, found = agree(client, "forgotten")
-    assert [study.state_of(trial) for trial in found] == ["complete", "complete", "lost", "complete"]
-    assert found[3].user_attrs[study.RETRY_OF] == 2
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "complete", "lost", "complete"]
+    assert found[3].user_attrs[outcomes.RETRY_OF] == 2
 
 
 @pytest.mark.slow
 def test_settings_that_kill_their_process_again_and_again_are_failed(client, words: list[str], monkeypatch) -> None:
     call("sweep", [*words, "--sweep=deadly", "--n_trials=1"])
     monkeypatch.setattr(worker, "work", lambda *given, **how: None)  # the process is killed before its next trial
-    for _ in range(study.MOST_LOSSES + 1):
+    for _ in range(outcomes.MOST_LOSSES + 1):
         trial = opened("deadly").ask()
         trial.set_user_attr("process", DEAD)
         call("sweep", [*words, "--sweep=deadly", "--n_trials=2"])
     _, children, found = agree(client, "deadly")
-    assert [study.state_of(trial) for trial in found] == ["complete", "lost", "lost", "lost", "failed"]
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "lost", "lost", "lost", "failed"]
     assert "for the 4th time" in children[-1].data.tags["reason"]
 
 

@@ -32,7 +32,7 @@ from commands import (
     wait_for,
 )
 
-from mnist_cnn.sweeps import study
+from mnist_cnn.sweeps import outcomes
 from mnist_cnn.sweeps.storage import close_storage, quiet
 from mnist_cnn.tracking import sweep_runs
 
@@ -77,15 +77,15 @@ def agreeing(client: mlflow.MlflowClient, storage: optuna.storages.BaseStorage, 
     by_number = {int(child.data.tags["trial"]): child for child in children}
     assert len(by_number) == len(children) == len(found)
     for trial in found:
-        child, state = by_number[trial.number], study.state_of(trial)
+        child, state = by_number[trial.number], outcomes.state_of(trial)
         assert (child.data.tags["state"], child.info.status) == (state, sweep_runs.STATUS[state])
         if state == "complete":
             assert json.loads(child.data.tags["values"]) == trial.values
             assert child.data.metrics["target_probability"] == trial.value
-    finished = [trial.params["l2_weight"] for trial in found if study.state_of(trial) == "complete"]
+    finished = [trial.params["l2_weight"] for trial in found if outcomes.state_of(trial) == "complete"]
     assert len(set(finished)) == len(finished), "a trial was repeated"
     assert not client.search_runs(["0"], "attributes.status = 'RUNNING'")
-    return [study.state_of(trial) for trial in found]
+    return [outcomes.state_of(trial) for trial in found]
 
 
 def journal(folder: Path) -> optuna.storages.BaseStorage:
@@ -114,7 +114,7 @@ def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[
             trials = optuna.load_study(study_name="killed", storage=journal(home)).trials
         except KeyError:
             return False
-        return any(study.state_of(trial) == "running" for trial in trials)
+        return any(outcomes.state_of(trial) == "running" for trial in trials)
 
     hits = 0
     for kills in range(1, 13):  # eight at least, and on until two have hit a trial
@@ -122,7 +122,7 @@ def test_kill_9_at_any_moment_loses_and_repeats_nothing(home: Path, words: list[
         if kills >= 8 and hits >= 2:
             break
     assert hits >= 2, "no two kills of twelve hit a trial"
-    done = [study.state_of(trial) for trial in optuna.load_study(study_name="killed", storage=journal(home)).trials]
+    done = [outcomes.state_of(trial) for trial in optuna.load_study(study_name="killed", storage=journal(home)).trials]
     assert "complete" in done
     status, output = run(*command, cwd=home)
     assert status == 0, output

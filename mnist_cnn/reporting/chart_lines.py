@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnist_cnn.settings import sign
 from mnist_cnn.settings.search_space import Choices
-from mnist_cnn.sweeps.study import RUN_ID, Study, values_of
+from mnist_cnn.sweeps.outcomes import RUN_ID, values_of
+from mnist_cnn.sweeps.study import Study
 
 if TYPE_CHECKING:
     from mnist_cnn.sweeps.records import SweepRecord

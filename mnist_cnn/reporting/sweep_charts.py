@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnist_cnn.reporting.chart_lines import BINS, Axis, Line, last_value, lines_of_study
 from mnist_cnn.reporting.figure_style import ACCENT, DPI, INK, QUIET, TRAIN, VALIDATION, as_png, styled
-from mnist_cnn.sweeps.study import RUN_ID, Study, state_of
+from mnist_cnn.sweeps.outcomes import RUN_ID, state_of
+from mnist_cnn.sweeps.study import Study
 from mnist_cnn.sweeps.trials import ImagesOf
 
 COLOURS = (TRAIN, VALIDATION, "#3c8d5a", "#7b4ea3", ACCENT, QUIET)

@@ -13,7 +13,8 @@ from mnist_cnn.reporting import formats, tables
 from mnist_cnn.reporting.pages import Row, Table, images_cell
 from mnist_cnn.reporting.rendering import render
 from mnist_cnn.settings import sign
-from mnist_cnn.sweeps.study import RUN_ID, Study, reason_of, state_of, values_of
+from mnist_cnn.sweeps.outcomes import RUN_ID, reason_of, state_of, values_of
+from mnist_cnn.sweeps.study import Study
 from mnist_cnn.sweeps.trials import ImagesOf
 
 MOST_WITH_IMAGES = 40

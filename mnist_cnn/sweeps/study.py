@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +25,20 @@ from mnist_cnn.settings import MAXIMISED, hide_password, show, sign
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.search_space import Space
 from mnist_cnn.sweeps import samplers
+from mnist_cnn.sweeps.outcomes import (
+    OUTCOME,
+    PROCESS,
+    RETRY_OF,
+    RUN_ID,
+    Outcome,
+    counts,
+    not_retried,
+    outcome_of,
+    reason_of,
+    retry_of,
+    state_of,
+    values_of,
+)
 from mnist_cnn.sweeps.proxy import BEAT, Proxy, beating
 from mnist_cnn.sweeps.records import TrialRecord
 from mnist_cnn.sweeps.storage import (
@@ -47,29 +60,11 @@ SECONDS_TO_END = 20.0
 SECONDS_TO_OPEN = 120.0
 """So long the process that made a study may take to open the sweep's run: it starts TensorFlow in between."""
 
-MOST_LOSSES = 3
-"""Settings whose process was killed more often count as failed: perhaps they kill it, by the memory they take."""
-
-PROCESS, RUN_ID, OUTCOME, LOSSES, RETRY_OF = "process", "run_id", "outcome", "losses", "retry_of"
-"""Attributes of a trial: its process, its MLflow run, how it ended, how often its settings were lost before, and the
-lost trial whose settings it retries."""
-
 MAKER, FINGERPRINT, TRACKING_STORE = "maker", "fingerprint", "tracking_store"
 """Attributes of a study: the process that made it, which opens the sweep's run too; what it was made with; and the
 store that holds its run."""
 
-KILLED = "its process ended without a message (killed, or the machine stopped)"
-
 Objective = Callable[[Trial], Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended. state: `complete`, `pruned`, `failed` or `lost`. values: of the goals of a complete one."""
-
-    state: str
-    values: tuple[float, ...] = ()
-    reason: str = ""
 
 
 class TrialFailed(Exception):
@@ -208,11 +203,7 @@ class Study:
         if self.is_finished():
             return False
         is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        return is_waiting or sum(map(counts, trials)) + len(_not_retried(trials)) < self.total
-
-    def is_running(self) -> bool:
-        """Whether any process runs a trial."""
-        return any(trial.state == TrialState.RUNNING for trial in self.trials())
+        return is_waiting or sum(map(counts, trials)) + len(not_retried(trials)) < self.total
 
     def run_by_others(self) -> list[int]:
         """The numbers of the trials that other processes run, or left behind when they were killed just now."""
@@ -297,7 +288,7 @@ class Study:
 
     def retry_lost(self) -> None:
         """Have retried what was lost in the moment before it could be, or with a store that failed."""
-        for trial in _not_retried(self.trials()):
+        for trial in not_retried(self.trials()):
             self.retry(trial.number)
 
     def is_retried_twice(self, trial: FrozenTrial | Trial) -> bool:
@@ -327,74 +318,6 @@ class Study:
             return has_own_beats and age > SECONDS_WITHOUT_HEARTBEAT
         process = trial.user_attrs.get(PROCESS, "")
         return not self.processes.is_alive(process) if process else age > SECONDS_TO_SIGN
-
-
-def _not_retried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The lost ones whose settings no trial retries. Of several that retry the same, the first counts."""
-    first: dict[int, int] = {}
-    for trial in trials:
-        if (lost := trial.user_attrs.get(RETRY_OF)) is not None:
-            first.setdefault(lost, trial.number)
-
-    def is_first(trial: FrozenTrial) -> bool:
-        lost = trial.user_attrs.get(RETRY_OF)
-        return lost is None or first[lost] == trial.number
-
-    return [t for t in trials if state_of(t) == "lost" and t.number not in first and is_first(t)]
-
-
-def retry_of(trial: FrozenTrial) -> FrozenTrial:
-    """The settings of a lost trial, as a trial that waits.
-
-    Like that of Optuna's `RetryHeartbeatStaleTrialCallback`, but without the attributes that name the process that is
-    gone.
-    """
-    losses = trial.user_attrs.get(LOSSES, 0) + (OUTCOME not in trial.user_attrs)
-    return optuna.create_trial(
-        state=TrialState.WAITING,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs={RETRY_OF: trial.number, LOSSES: losses},
-        system_attrs=trial.system_attrs,
-    )
-
-
-def outcome_of(trial: FrozenTrial) -> Outcome | None:
-    """How a trial ended, as its process said; None before it could."""
-    said = trial.user_attrs.get(OUTCOME)
-    return Outcome(said["state"], tuple(said["values"]), said["reason"]) if said else None
-
-
-def set_outcome(trial: Trial, outcome: Outcome) -> None:
-    """Say how a trial ended. Raises `UpdateFinishedTrialError` if others took it for lost before."""
-    trial.set_user_attr(OUTCOME, asdict(outcome))
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the total: all but those that wait and those that were lost."""
-    return state_of(trial) not in ("waiting", "lost")
-
-
-def values_of(trial: FrozenTrial) -> tuple[float, ...]:
-    """The goals of a complete trial; empty for others. (Optuna gives a pruned one the last value it reported.)"""
-    return tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """`complete`, `pruned`, `failed`, `running`, `waiting`, or `lost` for one whose settings are retried."""
-    if trial.state != TrialState.FAIL:
-        return trial.state.name.lower()
-    outcome = outcome_of(trial)
-    failed = outcome.state == "failed" if outcome else trial.user_attrs.get(LOSSES, 0) >= MOST_LOSSES
-    return "failed" if failed else "lost"
-
-
-def reason_of(trial: FrozenTrial) -> str:
-    """Why a trial failed, was pruned or is lost; empty for others."""
-    outcome, state = outcome_of(trial), state_of(trial)
-    if outcome or trial.state != TrialState.FAIL:
-        return outcome.reason if outcome else ""
-    return f"{KILLED}, for the {MOST_LOSSES + 1}th time" if state == "failed" else f"{KILLED}; its settings are retried"
 
 
 def remembered(storage: str, name: str) -> dict[str, str]:

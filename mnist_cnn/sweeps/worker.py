@@ -14,9 +14,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
 from mnist_cnn.settings.errors import WorkStopped, is_of_a_store
-from mnist_cnn.sweeps import samplers, study, trials
+from mnist_cnn.sweeps import outcomes, samplers, trials
+from mnist_cnn.sweeps.outcomes import Outcome
 from mnist_cnn.sweeps.storage import SECONDS_WITHOUT_HEARTBEAT
-from mnist_cnn.sweeps.study import Outcome, Study, TrialFailed
+from mnist_cnn.sweeps.study import Study, TrialFailed
 
 FAILURES_IN_A_ROW = 10
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -89,7 +90,7 @@ def work(
                 return
             if not sweep.needs_a_trial():
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                idle_looks = 0 if sweep.is_running() else idle_looks + 1
+                idle_looks = 0 if sweep.run_by_others() else idle_looks + 1
                 if idle_looks == IDLE_LOOKS:  # who found a trial lost was killed before it could have it retried
                     sweep.retry_lost()
                     idle_looks = 0
@@ -102,8 +103,8 @@ def work(
             if not sweep.recover(error):
                 raise
             continue
-        if study.state_of(trial) == "failed" and sweep.failures_in_a_row() >= FAILURES_IN_A_ROW:
-            reason = study.reason_of(trial)
+        if outcomes.state_of(trial) == "failed" and sweep.failures_in_a_row() >= FAILURES_IN_A_ROW:
+            reason = outcomes.reason_of(trial)
             raise SweepStopped(f"{FAILURES_IN_A_ROW} trials in a row failed, the last with: {reason}")
 
 
@@ -144,15 +145,15 @@ def reconcile(sweep: Study, log: SweepLog) -> None:
     sweep.retry_lost()
     logged = log.states()
     for trial in sweep.trials():
-        is_deleted = study.RUN_ID in trial.user_attrs and trial.number not in logged  # for good, by a person
-        if trial.state.is_finished() and not is_deleted and logged.get(trial.number) != study.state_of(trial):
+        is_deleted = outcomes.RUN_ID in trial.user_attrs and trial.number not in logged  # for good, by a person
+        if trial.state.is_finished() and not is_deleted and logged.get(trial.number) != outcomes.state_of(trial):
             _log_end(sweep, trial, log)
 
 
 def _log_end(sweep: Study, trial: FrozenTrial, log: SweepLog) -> None:
     """Log how a trial ended; one whose process was killed before it had a run gets one."""
     run = log.trial_log(trial.number) or log.start_trial(trial.number, sweep.words_of(trial.params))
-    run.finish(study.state_of(trial), study.reason_of(trial), study.values_of(trial))
+    run.finish(outcomes.state_of(trial), outcomes.reason_of(trial), outcomes.values_of(trial))
 
 
 def _run_one(sweep: Study, objective: _Objective) -> FrozenTrial:
@@ -189,21 +190,21 @@ class _Objective:
         self.number = trial.number
         run: TrialLog | None = None
         try:
-            trial.set_user_attr(study.PROCESS, self._sweep.processes.this)
+            trial.set_user_attr(outcomes.PROCESS, self._sweep.processes.this)
             if self._sweep.is_retried_twice(trial):
-                study.set_outcome(trial, Outcome("lost", reason="another trial retries the same settings"))
+                outcomes.set_outcome(trial, Outcome("lost", reason="another trial retries the same settings"))
                 self.has_ended = True
                 raise TrialFailed
             drawn = samplers.suggest(trial, self._sweep.space)
             run = self._log.start_trial(trial.number, self._sweep.words_of(drawn))
-            trial.set_user_attr(study.RUN_ID, run.run_id)
+            trial.set_user_attr(outcomes.RUN_ID, run.run_id)
             result = trials.TrialResult()
             outcome = self._outcome(trial, run, result)
             if result.strip is not None:
                 finals = (255 * result.strip.images[:, -1]).round().astype("uint8")
                 run.log_files({"film_strip.png": self._draw_strip(result.strip)}, {"finals": finals})
             run.flush()
-            study.set_outcome(trial, outcome)
+            outcomes.set_outcome(trial, outcome)
             self.has_ended = True
             run.finish(outcome.state, outcome.reason, outcome.values)
         except UpdateFinishedTrialError:
@@ -255,7 +256,7 @@ class _Objective:
         """Say that the trial is lost, and not by its own fault, as far as the stores still work."""
         reason = f"{str(error) or 'interrupted'}; its settings are retried".partition("\n")[0]
         with suppress(Exception):
-            study.set_outcome(trial, Outcome("lost", reason=reason))
+            outcomes.set_outcome(trial, Outcome("lost", reason=reason))
         if run is not None:
             with suppress(Exception):
                 run.finish("lost", reason, ())
@@ -263,11 +264,11 @@ class _Objective:
 
 def _line(sweep: Study, trial: FrozenTrial, seconds: float) -> str:
     """`Trial 7 (8 of 30): recognised 0.84 (best 0.912, trial 3); l2_weight 0.003, ...; 4.2 s`."""
-    if values := study.values_of(trial):
+    if values := outcomes.values_of(trial):
         came_to = ", ".join(f"{goal} {value:.4g}" for goal, value in zip(sweep.goals, values, strict=True))
     else:
-        reason = study.reason_of(trial)
-        came_to = study.state_of(trial) + (f" ({reason})" if reason else "")
+        reason = outcomes.reason_of(trial)
+        came_to = outcomes.state_of(trial) + (f" ({reason})" if reason else "")
     best = sweep.best()
     record = f" (best {best[0].values[0]:.4g}, trial {best[0].number})" if len(sweep.goals) == 1 and best else ""
     drawn = ", ".join(
