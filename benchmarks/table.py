@@ -86,7 +86,7 @@ def headline() -> str:
         (cell["network"], cell["regularisation"]): cell for cell in ablation["cells"] if cell["start"] == "noise"
     }
     best, reports = from_noise["readable", "tuned L2 and others"], from_noise["ordinary", "report L2"]
-    noise_images, taught = 10 * ablation["settings"]["num_images"], load("teaching")
+    noise_images, taught = 10 * ablation["settings"]["num_images"], load("teaching")["taught"][-1]
     dreams, posed = taught["table"]["images from noise"], taught["table"]["control: one posed digit a class"]
     networks = load("report-search")["networks"]
     own = {name: [of["recognised_rate"] for of in networks if of["preset"] == name] for name in ("quick", "templates")}
@@ -123,10 +123,10 @@ def headline() -> str:
             f"{len(own['quick'])} networks",
         ),
         (
-            "accuracy on real digits of a student that saw images from noise alone",
+            f"accuracy on real digits of a student that saw {10 * taught['num_images']:,} images from noise alone",
             f"{100 * dreams['cas_augmented']:.1f} %",
             f"that saw one real digit a class, in many poses: {100 * posed['cas_augmented']:.1f} %",
-            f"{taught['taught']['students']} students",
+            f"{taught['students']} students",
         ),
     ]
     lines = [
@@ -358,10 +358,13 @@ def teaching() -> str:
         return "\n".join(lines)
 
     return "\n\n".join([
-        f"Measured on {machine(kept)}, by `mlflow run . -e teach`, with {kept['taught']['num_images']} images of each "
-        f"class and {kept['taught']['students']} students of each kind (means). "
-        "Panel B judges, and the students are tested on the 10,000 test images:",
-        table(kept["table"], list(TAUGHT)),
+        f"Measured on {machine(kept)}, by `mlflow run . -e teach`. The students' accuracies are means of each kind. "
+        "Panel B judges, and the students are tested on the 10,000 test images.",
+        *(
+            f"With {taught['num_images']:,} images of each class and {taught['students']} students of each kind:\n\n"
+            + table(taught["table"], list(TAUGHT))
+            for taught in kept["taught"]
+        ),
         f"What each ingredient adds, with {kept['num_images']} images of each class and one student of each kind. "
         "The last row draws its features from a mixture of Gaussians, the others from one Gaussian for each class. "
         "Panel A judges, and the students are tested on validation images (`python -m benchmarks.teaching`):",

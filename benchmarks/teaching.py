@@ -1,8 +1,8 @@
 """What each ingredient adds to images that teach, on validation digits; and what `teach` came to, kept.
 
-python -m benchmarks.teaching [--run RUN_ID] [--num-images 60]
+python -m benchmarks.teaching [--run RUN_ID]... [--num-images 60]
 
---run: of a `teach`, whose table is kept beside. The choices are measured in the network that this run searched in.
+--run: of a `teach`, whose table is kept beside. The choices are measured in the network that the first searched in.
 --num-images: of each class, for each choice; 0 keeps the choices that were measured before.
 """
 
@@ -52,20 +52,23 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="")
+    parser.add_argument("--run", action="append", default=[])
     parser.add_argument("--num-images", type=int, default=60)
     options = parser.parse_args()
 
-    table = reading.read_json(options.run, "teach.json") if options.run else {}
-    taught = (
-        {name: reading.get_run(options.run).data.params[name] for name in ("num_images", "students")} if table else {}
-    )
+    taught = [
+        {
+            **{name: int(reading.get_run(run).data.params[name]) for name in ("num_images", "students")},
+            "table": reading.read_json(run, "teach.json"),
+        }
+        for run in options.run
+    ]
     if not options.num_images:
         earlier = json.loads((RESULTS / "teaching.json").read_text())
-        keep("teaching", DEVICE, {**earlier, "table": table, "taught": taught})
+        keep("teaching", DEVICE, {**earlier, "taught": taught})
         return
     data = dataset.split(dataset.load_train())
-    searched_in = f"models:/{reading.get_run(options.run).data.tags['model_id']}" if options.run else ""
+    searched_in = f"models:/{reading.get_run(options.run[0]).data.tags['model_id']}" if options.run else ""
     model = models.resolve(searched_in, regime="readable", network="smooth")
     network = networks.load(model, data.train.num_classes, logits=True)
     scorer, spaces = judges.scorer(PANEL_A, data), FeatureSpaces()
@@ -90,7 +93,7 @@ def main() -> None:
             **scores,
         }  # fmt: skip
         print(f"{name}: " + ", ".join(f"{key} {rows[name][key]:.3f}" for key in SHOWN), flush=True)
-    keep("teaching", DEVICE, {"num_images": options.num_images, "choices": rows, "table": table, "taught": taught})
+    keep("teaching", DEVICE, {"num_images": options.num_images, "choices": rows, "taught": taught})
 
 
 SHOWN = ("recognised_rate", "learned/recall", "learned/vendi_ratio", "cas_plain", "cas_augmented")
