@@ -212,6 +212,21 @@ def test_one_attack_serves_digits_and_what_is_no_digit(robustness: str, data: da
     assert (sure[1] > sure[0]).all()
 
 
+def test_labels_of_noisy_digits_doubt_as_much_as_there_is_noise(data: dataset.Split) -> None:
+    settings = TrainSettings(robustness="noise", noise=0.8, noise_doubt=0.6, batch_size=60)
+    network = networks.with_logits(networks.build("compact", 0))
+    digits, labels = data.train.images[:60], tf.one_hot(data.train.labels[:60], 10)
+    images, targets, _ = loop._worst_cases(network, settings, tf.constant(digits), labels, 0.5, 1, (0, 1))
+    doubts = 1 - tf.reduce_sum(targets * labels, axis=1).numpy()  # 9 tenths of what all share
+    levels = np.abs(images.numpy() - digits).mean(axis=(1, 2, 3))
+    assert np.corrcoef(doubts, levels)[0, 1] > 0.95
+    assert 0.9 * 0.5 * 0.6 * 0.9 < doubts.max() < 0.9 * 0.5 * 0.6
+    np.testing.assert_allclose(tf.reduce_sum(targets, axis=1), 1, atol=1e-6)
+    plain = loop._worst_cases(network, settings.replace(noise_doubt=0.0), tf.constant(digits), labels, 0.5, 1, (0, 1))
+    np.testing.assert_array_equal(plain[0], images)
+    np.testing.assert_array_equal(plain[1], labels)
+
+
 ROBUST = TrainSettings(
     network="smooth", epochs=2, batch_size=64, learning_rate=0.003, robustness="l2", epsilon=1.0, attack_steps=2,
     off_manifold=0.5, ramp=0.2,

@@ -31,7 +31,7 @@ LAST = "channels_last"
 PARTS = 10
 """Of `templates`: one for each class of MNIST."""
 
-TEMPLATES = 64
+TEMPLATES = 32
 """Of each part."""
 
 NO_ERROR = 1e-3

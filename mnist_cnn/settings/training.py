@@ -33,7 +33,7 @@ class TrainSettings(Settings, command="train"):
         },
         "templates": {
             "network": "templates", "epochs": 2, "learning_rate": 0.002, "label_smoothing": 0.0, "robustness": "l2",
-            "epsilon": 1.0, "attack_steps": 2, "off_manifold": 1.0,
+            "epsilon": 1.0, "attack_steps": 2, "noise": 0.8, "noise_doubt": 1.0, "off_manifold": 1.0,
         },
         "report": {"network": "report", "learning_rate": 0.0004, "label_smoothing": 0.0},
         "report_recipe": {
@@ -67,6 +67,9 @@ class TrainSettings(Settings, command="train"):
     noise: float = setting(
         0.3, "Largest standard deviation of noise: robustness noise adds it to all images, l2 to a third.", ge=0, le=10
     )
+    noise_doubt: float = setting(
+        0.0, "Share of the label that all classes share evenly under the largest noise; less under less.", ge=0, le=1
+    )
     off_manifold: float = setting(
         0.0, "Weight of a second loss: no class for noise and shuffled digits made confident.", ge=0, le=100
     )
@@ -82,7 +85,7 @@ class TrainSettings(Settings, command="train"):
     @property
     def regime(self) -> str:
         """One of `REGIMES`, or `other` for a combination that is none of them."""
-        if self.off_manifold or self.network == "templates":
+        if self.off_manifold or self.noise_doubt or self.network == "templates":
             return "readable" if self.robustness == "l2" and self.network != "templates" else "other"
         return {"none": "ordinary", "noise": "noise-trained", "l2": "robust"}[self.robustness]
 

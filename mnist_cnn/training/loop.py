@@ -345,7 +345,9 @@ def _worst_cases(
     weights = tf.ones(tf.shape(images)[0])
     if settings.robustness != "none" and settings.noise > 0:
         every = 1 if settings.robustness == "noise" else EVERY_NOISY
-        images = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
+        images, shares = _noisy(images, settings.noise * ramp, every, attacks.fold(seed, 2))
+        doubts = settings.noise_doubt * ramp * shares[:, tf.newaxis]
+        targets = targets * (1 - doubts) + doubts / targets.shape[-1]
     radii = tf.fill(tf.shape(images)[:1], settings.epsilon * ramp if settings.robustness == "l2" else 0.0)
     if settings.off_manifold > 0:
         no_digits = attacks.off_manifold(images[::OFF_MANIFOLD_EVERY], attacks.fold(seed, 4))
@@ -361,13 +363,15 @@ def _worst_cases(
     return images, targets, weights
 
 
-def _noisy(images: Any, sigma: Any, every: int, seed: Any) -> Any:
-    """Gaussian noise on every so-manieth image, its standard deviation uniform up to `sigma`; cut to [0, 1]."""
+def _noisy(images: Any, sigma: Any, every: int, seed: Any) -> tuple[Any, Any]:
+    """Gaussian noise on every so-manieth image, cut to [0, 1]; and its standard deviation as a share of `sigma`, (n,).
+
+    The shares are uniform from 0 to 1; 0 for images without noise.
+    """
     size = tf.shape(images)[0]
-    share = tf.random.stateless_uniform((size,), seed)
-    share *= tf.cast(tf.range(size) % every == 0, tf.float32)
+    shares = tf.random.stateless_uniform((size,), seed) * tf.cast(tf.range(size) % every == 0, tf.float32)
     noise = tf.random.stateless_normal(tf.shape(images), attacks.fold(seed, 1))
-    return tf.clip_by_value(images + sigma * tf.reshape(share, (-1, 1, 1, 1)) * noise, 0.0, 1.0)
+    return tf.clip_by_value(images + sigma * tf.reshape(shares, (-1, 1, 1, 1)) * noise, 0.0, 1.0), shares
 
 
 def _errors(network: keras.Model, targets: Any, num_digits: int, images: Any) -> Any:
