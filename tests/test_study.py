@@ -220,6 +220,20 @@ def test_the_run_of_a_study_is_opened_by_its_maker_or_by_who_takes_its_place(tmp
     assert sweep.await_run_id() == "" and attributes.user_attrs[study.MAKER] == me
 
 
+def test_who_sees_the_store_of_a_sweeps_run_sees_the_run_too(tmp_path: Path, monkeypatch) -> None:
+    """Else the run would be taken for deleted while it is being made."""
+    sweep, other, seen = opened(tmp_path / "a"), opened(tmp_path / "a"), []
+    write = sweep.optuna_study.set_user_attr
+
+    def look_after(name: str, value: str) -> None:
+        write(name, value)
+        seen.append((other.tracking_store, other.run_id))
+
+    monkeypatch.setattr(sweep.optuna_study, "set_user_attr", look_after)
+    sweep.set_run("a run", "a store")
+    assert seen == [("", "a run"), ("a store", "a run")]
+
+
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_a_database_that_was_lost_for_a_moment_is_told_from_other_errors(tmp_path: Path, capsys, is_lost: bool) -> None:
     error, cause = RuntimeError("of Optuna"), Exception("of SQLAlchemy")

@@ -113,9 +113,9 @@ class Study:
         return str(self._study.user_attrs.get(TRACKING_STORE, ""))
 
     def set_run(self, run_id: str, tracking_store: str) -> None:
-        """Say which run is the sweep's."""
-        self._study.set_user_attr(TRACKING_STORE, tracking_store)
+        """Say which run is the sweep's. The store comes last: who sees it there sees the run too."""
         self._study.set_user_attr(RUN_ID, run_id)
+        self._study.set_user_attr(TRACKING_STORE, tracking_store)
 
     def retire(self) -> str:
         """Keep the trials under another name, which is returned, so that a study can be made anew under this one."""
