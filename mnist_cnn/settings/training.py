@@ -86,7 +86,8 @@ class TrainSettings(Settings, command="train"):
     def regime(self) -> str:
         """One of `REGIMES`, or `other` for a combination that is none of them."""
         if self.off_manifold or self.noise_doubt or self.network == "templates":
-            return "readable" if self.robustness == "l2" and self.network != "templates" else "other"
+            doubts = self.off_manifold and self.robustness == "l2" and self.network != "templates"
+            return "readable" if doubts else "other"
         return {"none": "ordinary", "noise": "noise-trained", "l2": "robust"}[self.robustness]
 
 

@@ -27,18 +27,17 @@ class Outcome:
     reason: str = ""
 
 
+def retried_twice(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of trials that retry what an earlier one retries: two processes found it lost at once."""
+    retries = [(t.user_attrs[RETRY_OF], t.number) for t in trials if RETRY_OF in t.user_attrs]
+    first = dict(reversed(retries))
+    return {number for lost, number in retries if first[lost] != number}
+
+
 def not_retried(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The lost ones whose settings no trial retries. Of several that retry the same, the first counts."""
-    first: dict[int, int] = {}
-    for trial in trials:
-        if (lost := trial.user_attrs.get(RETRY_OF)) is not None:
-            first.setdefault(lost, trial.number)
-
-    def is_first(trial: FrozenTrial) -> bool:
-        lost = trial.user_attrs.get(RETRY_OF)
-        return lost is None or first[lost] == trial.number
-
-    return [t for t in trials if state_of(t) == "lost" and t.number not in first and is_first(t)]
+    done = {t.user_attrs.get(RETRY_OF) for t in trials} | retried_twice(trials)
+    return [t for t in trials if state_of(t) == "lost" and t.number not in done]
 
 
 def retry_of(trial: FrozenTrial) -> FrozenTrial:

@@ -35,6 +35,7 @@ from mnist_cnn.sweeps.outcomes import (
     not_retried,
     outcome_of,
     reason_of,
+    retried_twice,
     retry_of,
     state_of,
     values_of,
@@ -195,15 +196,14 @@ class Study:
         return self.num_finished() >= self.total
 
     def needs_a_trial(self) -> bool:
-        """Whether one is to be run now: settings wait to be retried, or fewer are finished, run or are lost than asked.
+        """Whether to run one now: settings wait to be retried, or too few trials are finished, running or lost.
 
         A trial that is lost keeps its place for those who retry it, so that no other settings are drawn meanwhile.
         """
         trials = self.trials()
-        if self.is_finished():
-            return False
-        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        return is_waiting or sum(map(counts, trials)) + len(not_retried(trials)) < self.total
+        if sum(map(counts, trials)) + len(not_retried(trials)) < self.total:
+            return True
+        return any(trial.state == TrialState.WAITING for trial in trials) and not self.is_finished()
 
     def run_by_others(self) -> list[int]:
         """The numbers of the trials that other processes run, or left behind when they were killed just now."""
@@ -279,7 +279,7 @@ class Study:
     def retry(self, number: int) -> None:
         """Let the settings of a lost trial wait to be tried again; those of any other trial are left.
 
-        So they are where enough other trials are finished, run or wait: they would wait for ever.
+        Where enough other trials are finished, run or wait, nothing is retried: it would wait for ever.
         """
         trials = self.trials()
         num_others = sum(counts(trial) or trial.state == TrialState.WAITING for trial in trials)
@@ -293,9 +293,7 @@ class Study:
 
     def is_retried_twice(self, trial: FrozenTrial | Trial) -> bool:
         """Whether an earlier trial retries the same settings, since two processes found them lost at once."""
-        lost = trial.user_attrs.get(RETRY_OF)
-        earlier = self.trials()[: trial.number] if lost is not None else []
-        return any(other.user_attrs.get(RETRY_OF) == lost for other in earlier)
+        return RETRY_OF in trial.user_attrs and trial.number in retried_twice(self.trials())
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's process is gone, or has said how it ended and not told Optuna.
