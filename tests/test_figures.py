@@ -37,20 +37,31 @@ def enlarged(image: np.ndarray, scale: int) -> np.ndarray:
 def test_a_sheet_draws_each_pixel_as_a_square_of_its_own_grey() -> None:
     images = examples.digits().images[:3]
     rows = [image_sheet.Row("a row", (image_sheet.Cell(tuple(images[:2]), "two"), image_sheet.Cell((images[2],))))]
-    picture = as_pixels(image_sheet.draw_sheet(rows, "A title", scale=3))
+    picture = np.asarray(image_sheet.draw_sheet(rows, "A title", scale=3))
     assert [places_of(picture, enlarged(image, 3)) for image in images] == [1, 1, 1]
-    empty = as_pixels(image_sheet.draw_sheet([], "Nothing to see", scale=3))
-    assert empty.shape == (60, 600, 3) and empty.std() > 5
+    empty = np.asarray(image_sheet.draw_sheet([], "Nothing to see", scale=3))
+    assert len(empty) == image_sheet.TOP and empty.std() > 5
+    assert (empty[:, :5] == 255).all() and (empty[:, -5:] == 255).all()  # the title fits
+
+
+def test_a_sheet_grows_with_what_its_rows_are_called_whatever_the_letters() -> None:
+    image = (np.zeros((28, 28, 1), np.float32),)
+    short, long, foreign = (
+        image_sheet.draw_sheet([image_sheet.Row(label, (image_sheet.Cell(image),))], "", scale=2)
+        for label in ("a", "a" * 40, "袋 \N{DIGIT SEVEN}\nπ → ∞ $x_{")
+    )
+    assert long.width > short.width + 150 and foreign.width > short.width and long.height == short.height == 80
+    assert np.asarray(long)[:, : long.width - 66].min() < 128 and (np.asarray(long)[:, -10:] == 255).all()
 
 
 def test_a_film_strip_shows_the_way_of_the_first_search_of_each_kind_and_its_nearest_digit() -> None:
     found = examples.searches(kinds("2,7", "noise", num_classes=10), num_images=3)
     nearest = examples.nearest(found)
-    picture = as_pixels(search_figures.film_strip(found, nearest, "Search"))
+    picture = np.asarray(search_figures.film_strip(found, nearest, "Search"))
     for search, times in ((0, 1), (3, 1), (1, 0)):
         assert places_of(picture, enlarged(found.result.snapshots[0, search], 4)) == times
     assert places_of(picture, enlarged(found.result.final[0], 4)) == 2  # its nearest digit is the image itself
-    single = as_pixels(
+    single = np.asarray(
         search_figures.film_strip(examples.searches(kinds("2", "noise", num_classes=10), 9), nearest, "Search")
     )
     assert single.shape[0] > picture.shape[0]  # four searches of the only kind
@@ -58,12 +69,11 @@ def test_a_film_strip_shows_the_way_of_the_first_search_of_each_kind_and_its_nea
 
 def test_last_images_and_frames_hold_every_kind() -> None:
     found = examples.searches(kinds("all", "noise", num_classes=10), num_images=2)
-    picture = as_pixels(search_figures.finals(found, examples.nearest(found), "Search"))
+    picture = np.asarray(search_figures.finals(found, examples.nearest(found), "Search"))
     assert all(places_of(picture, enlarged(found.result.final[search], 3)) >= 1 for search in (0, 7, 19))
     pictures = search_figures.frames(found, "Search")
-    assert len(pictures) == len(found.result.steps) and all(frame.shape == pictures[0].shape for frame in pictures)
-    height, width, _ = pictures[0].shape
-    assert width > height
+    assert len(pictures) == len(found.result.steps) and all(frame.size == pictures[0].size for frame in pictures)
+    assert pictures[0].width > pictures[0].height
     animation = Image.open(io.BytesIO(search_figures.animation(pictures)))
     assert animation.n_frames == len(pictures) and animation.info["loop"] == 0  # type: ignore[attr-defined]
 
@@ -97,10 +107,10 @@ def test_a_trials_strip_has_a_row_a_kind_and_a_column_a_snapshot() -> None:
     images = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3, 1, 1) * np.ones((28, 28), np.float32)
     strip = Strip(images, ("noise → 1", "noise → 2"), ("step 0", "step 10", "step 20"))
     picture = np.asarray(Image.open(io.BytesIO(search_figures.strip(strip))))
-    assert picture.shape == (20 + 2 * 88, 86 + 3 * 88)
-    assert [picture[20 + 40 + 88 * row, 86 + 40 + 88 * column] for row in (0, 1) for column in (0, 1, 2)] == [
-        0, 51, 102, 153, 204, 255,
-    ]  # fmt: skip
+    levels = [[0, 51, 102], [153, 204, 255]]
+    squares = [[np.full((84, 84), level) for level in row] for row in levels]
+    assert [[places_of(picture, square) for square in row] for row in squares[:1]] == [[1, 1, 1]]
+    assert [places_of(picture, square) for square in squares[1][:2]] == [1, 1]  # the last is as white as the ground
 
 
 def test_curves_are_those_of_the_searches() -> None:
@@ -134,7 +144,7 @@ def test_an_evaluations_figures_show_its_errors_the_surest_first() -> None:
     assert {str(result.confusion[0, 0]), str(result.confusion[9, 9])} <= counts
     wrong = np.flatnonzero(~result.hits)
     surest = wrong[result.probabilities[wrong].max(axis=1).argmax()]
-    picture = as_pixels(figures["most_wrong"])
+    picture = np.asarray(figures["most_wrong"])
     assert places_of(picture, enlarged(images[surest], 4)) == 1
     assert as_pixels(figures["calibration"]).std() > 5
     np.testing.assert_array_equal(figures["per_class_accuracy"].axes[0].lines[1].get_ydata(), result.recall)
@@ -143,9 +153,9 @@ def test_an_evaluations_figures_show_its_errors_the_surest_first() -> None:
 def test_the_ablations_figures_hold_every_cell() -> None:
     table = examples.ablation_table()
     first = table.cells["ordinary", "report L2", "noise"]
-    strip = as_pixels(ablation_figures.ablation_strip(table.cells))
+    strip = np.asarray(ablation_figures.ablation_strip(table.cells))
     assert places_of(strip, enlarged(first.images[0], 2)) == 3  # once for each regularisation
-    assert places_of(as_pixels(ablation_figures.digits(first, numbers(10))), enlarged(first.images[5], 2)) == 1
+    assert places_of(np.asarray(ablation_figures.digits(first, numbers(10))), enlarged(first.images[5], 2)) == 1
     axes = ablation_figures.ablation_curve(table).axes[0]
     small, large = axes.collections[:2]
     tried = [choice.card.metrics() for choices in table.tried["ordinary"].values() for choice in choices]

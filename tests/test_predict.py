@@ -26,7 +26,7 @@ from scipy import ndimage
 from benchmarks.photographs import HARD, SOFT, photograph
 from mnist_cnn.data import dataset, pictures
 from mnist_cnn.data.pictures import PictureError, Prepared
-from mnist_cnn.reporting import picture_figures
+from mnist_cnn.reporting import image_sheet, picture_figures
 from mnist_cnn.settings import PredictSettings, SettingError, TrainSettings
 from mnist_cnn.tracking import models, networks, runs
 from mnist_cnn.training import evaluation
@@ -291,12 +291,14 @@ def test_a_folder_becomes_a_table_and_what_cannot_be_read_is_named(client, train
         assert arrays["images"].shape == (5, 28, 28, 1) and arrays["probabilities"].shape == (5, 10)
 
 
-def test_names_of_files_and_classes_stand_in_the_figure_as_they_are() -> None:
-    figure = picture_figures.surest_and_least(
+def test_names_of_files_and_classes_stand_in_the_figure_as_they_are(monkeypatch) -> None:
+    drawn: list[image_sheet.Row] = []
+    monkeypatch.setattr(picture_figures, "draw_sheet", lambda rows, title, scale: drawn.extend(rows))
+    picture_figures.surest_and_least(
         [np.zeros((112, 112), np.uint8)], digit()[None, ..., None], np.float32([[0.75, 0.25]]),
         ["for $5$.png"], ["a $", "b"],
     )  # fmt: skip
-    assert "a $ (75.0%), b (25.0%)\nfor $5$.png" in [text.get_text() for text in figure.texts]
+    assert [cell.caption for row in drawn for cell in row.cells] == ["a $ (75.0%), b (25.0%)\nfor $5$.png"]
 
 
 def answered(address: str, body: object) -> tuple[int, dict]:

@@ -66,6 +66,24 @@ def assert_all_there(client: mlflow.MlflowClient, run_id: str) -> None:
     assert not Path(unsent.FOLDER).exists()
 
 
+def test_many_images_mark_their_run_as_having_some_once(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def counted(self: Any, run_id: str, *words: Any, **more: Any) -> Any:
+        written.append((words, more))
+        return log_batch(self, run_id, *words, **more)
+
+    with runs.tracked_run("optimize") as run:
+        run.log_image(np.zeros((8, 8), np.uint8), "way", 0)
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+        for step in (1, 2, 3):
+            run.log_image(np.zeros((8, 8), np.uint8), "way", step)
+        assert not written
+    assert len(client.list_artifacts(run.run_id, "images")) == 8  # each in full and small
+    assert client.get_run(run.run_id).data.tags["mlflow.loggedImages"] == "True"
+
+
 def test_what_a_store_did_not_take_is_sent_when_the_run_ends_and_the_store_is_back(client, away, capsys) -> None:
     with runs.tracked_run("train", otherwise="patient") as run:
         write_all(run, away)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from PIL import Image
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.judging.ablation import ENOUGH_DIVERSITY, Place, Searched, Table
@@ -20,7 +21,7 @@ from mnist_cnn.training.evaluation import EvaluationResult
 STARTS_IN_FULL = {"noise": "From pure noise", "noisy_digit": "From noisy digits", "digit": "From other digits"}
 
 
-def digits(searched: Searched, class_names: Sequence[str]) -> Figure:
+def digits(searched: Searched, class_names: Sequence[str]) -> Image.Image:
     """Ten images of each class, recognised or not, in the order in which they were searched."""
     classes = searched.targets.argmax(axis=1)
     rows = []
@@ -31,7 +32,7 @@ def digits(searched: Searched, class_names: Sequence[str]) -> Figure:
     return draw_sheet(rows, f"{STARTS_IN_FULL[searched.start]}: {searched.card.rate:.1%} recognised", 2)
 
 
-def side_by_side(images: LabelledImages, real: LabelledImages, count: int = 10) -> Figure:
+def side_by_side(images: LabelledImages, real: LabelledImages, count: int = 10) -> Image.Image:
     """For each class the first images beside the first real ones."""
     rows = []
     for number in np.unique(images.labels):
@@ -40,7 +41,7 @@ def side_by_side(images: LabelledImages, real: LabelledImages, count: int = 10) 
     return draw_sheet(rows, f"The first {count} images of each class, and as many real ones", 2)
 
 
-def ablation_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Figure:
+def ablation_strip(cells: Mapping[Place, Searched], start: str = "noise") -> Image.Image:
     """A row for each network and regularisation: the first image of each class, and the recognised rate."""
     rows = []
     for (network, column, own_start), cell in cells.items():

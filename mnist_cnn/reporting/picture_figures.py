@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from mnist_cnn.reporting.figure_style import any_name
 from mnist_cnn.reporting.image_sheet import Cell, Row, draw_sheet
 
 SIDE = 112
@@ -24,14 +22,13 @@ def thumbnail(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.pad(whole, (SIDE, SIDE), color=128))
 
 
-@any_name()
 def surest_and_least(
     given: Sequence[NDArray[np.uint8]],
     prepared: NDArray[np.float32],
     probabilities: NDArray[np.float32],
     names: Sequence[str],
     class_names: Sequence[str],
-) -> Figure:
+) -> Image.Image:
     """The surest and the least sure pictures, each as given beside as prepared; all, where they are few.
 
     given: n of `thumbnail`. prepared: (n, 28, 28, 1). probabilities: (n, k). names: (n,). class_names: k.

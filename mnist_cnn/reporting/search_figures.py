@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mnist_cnn.input_optimization.starts import SearchPlan
 from mnist_cnn.judging.nearest_digits import Neighbours
 from mnist_cnn.judging.search import Searches
-from mnist_cnn.reporting.figure_style import ACCENT, INK, QUIET, TRAIN, as_pixels, styled
-from mnist_cnn.reporting.image_sheet import Cell, Row, draw_sheet
+from mnist_cnn.reporting.figure_style import ACCENT, INK, QUIET, TRAIN, styled
+from mnist_cnn.reporting.image_sheet import Cell, Row, as_png, draw_sheet
 from mnist_cnn.settings.experiments import SearchKind
 from mnist_cnn.sweeps.trials import Strip
 
@@ -30,7 +30,7 @@ THUMBNAIL = (240, 256)
 """Height and width of a timeline's picture. MLflow blurs or shrinks any other width; its card cuts off more height."""
 
 
-def film_strip(searches: Searches, nearest: Neighbours, title: str) -> Figure:
+def film_strip(searches: Searches, nearest: Neighbours, title: str) -> Image.Image:
     """One search a row, from its start to its last image with step and loss under each; then the nearest real digit."""
     plan, result = searches.plan, searches.result
     sheet = _sheet(plan)
@@ -48,7 +48,7 @@ def film_strip(searches: Searches, nearest: Neighbours, title: str) -> Figure:
     return draw_sheet(rows, title, scale=4)
 
 
-def finals(searches: Searches, nearest: Neighbours, title: str) -> Figure:
+def finals(searches: Searches, nearest: Neighbours, title: str) -> Image.Image:
     """Each search's last image, the network's probability of the target under it, and its nearest real digit beside it.
 
     The number is red where the network's first choice is not one of the target's classes.
@@ -67,8 +67,8 @@ def finals(searches: Searches, nearest: Neighbours, title: str) -> Figure:
     )
 
 
-def frames(searches: Searches, title: str) -> list[NDArray[np.uint8]]:
-    """The way of all searches together, a picture (height, width, 3) for each snapshot; wider than high."""
+def frames(searches: Searches, title: str) -> list[Image.Image]:
+    """The way of all searches together, a picture for each snapshot; wider than high."""
     plan, result = searches.plan, searches.result
     sheet = _sheet(plan)
     if len(sheet) > len(sheet[0]):
@@ -81,7 +81,7 @@ def frames(searches: Searches, title: str) -> list[NDArray[np.uint8]]:
     pictures = []
     for at, step in enumerate(result.steps):
         rows = [Row("", tuple(cell(search, at) for search in row)) for row in sheet]
-        pictures.append(as_pixels(draw_sheet(rows, f"{title}: step {step:,} of {result.steps[-1]:,}", scale=3)))
+        pictures.append(draw_sheet(rows, f"{title}: step {step:,} of {result.steps[-1]:,}", scale=3))
     return pictures
 
 
@@ -122,31 +122,18 @@ def _thumbnail(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.pad(enlarged, [(margin, margin) for margin in margins], constant_values=128)
 
 
-def strip(shown: Strip, scale: int = 3) -> bytes:
-    """A film strip as a PNG, drawn without matplotlib, which would take as long as many a trial."""
-    rows, columns, height, width = shown.images.shape
-    # The default font has no arrow, and of other scripts than Latin it may know nothing.
-    labels = [label.replace("→", "to") for label in shown.rows]
-    left = max(86, *(16 + int(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(label)) for label in labels))
-    tall, wide, top, gap = height * scale, width * scale, 20, 4
-    sheet = Image.new("L", (left + columns * (wide + gap), top + rows * (tall + gap)), 255)
-    pen = ImageDraw.Draw(sheet)
-    for column, label in enumerate(shown.columns):
-        pen.text((left + column * (wide + gap) + wide / 2, top / 2), label, 60, anchor="mm")
-    for row, label in enumerate(labels):
-        pen.text((left - 8, top + row * (tall + gap) + tall / 2), label, 60, anchor="rm")
-        for column in range(columns):
-            grey = (shown.images[row, column] * 255).round().astype(np.uint8)
-            enlarged = np.kron(grey, np.ones((scale, scale), np.uint8))
-            sheet.paste(Image.fromarray(enlarged), (left + column * (wide + gap), top + row * (tall + gap)))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+def strip(shown: Strip) -> bytes:
+    """A film strip of a trial as a PNG."""
+    rows = [
+        Row(label, tuple(Cell((image,), step) for image, step in zip(images, shown.columns, strict=True)))
+        for label, images in zip(shown.rows, shown.images[..., np.newaxis], strict=True)
+    ]
+    return as_png(draw_sheet(rows, "", scale=3))
 
 
-def animation(pictures: Sequence[NDArray[np.uint8]], milliseconds: int = 160) -> bytes:
+def animation(pictures: Sequence[Image.Image], milliseconds: int = 160) -> bytes:
     """Pictures as an endless GIF that rests on the first and the last."""
-    images = [Image.fromarray(picture).quantize(64) for picture in pictures]
+    images = [picture.quantize(64) for picture in pictures]
     durations = [milliseconds] * len(images)
     durations[0], durations[-1] = 5 * milliseconds, 12 * milliseconds
     buffer = io.BytesIO()

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnist_cnn.data.intervals import mean_interval
 from mnist_cnn.reporting.figure_style import ACCENT, QUIET, TRAIN, VALIDATION, fixed_figure, styled
@@ -80,7 +81,7 @@ def bands(curves: Sequence[Mapping[str, Mapping[int, float]]], most: int = 6) ->
     return figure
 
 
-def evaluation(result: EvaluationResult, images: NDArray[np.float32], title: str) -> dict[str, Figure]:
+def evaluation(result: EvaluationResult, images: NDArray[np.float32], title: str) -> dict[str, Figure | Image.Image]:
     """Every figure of an evaluation, by name. images: (n, height, width, channels), in the order of `result`."""
     return {
         "confusion_matrix": confusion_matrix(result, title),
@@ -159,7 +160,7 @@ def calibration(result: EvaluationResult, title: str) -> Figure:
 
 def most_wrong(
     result: EvaluationResult, images: NDArray[np.float32], title: str, rows: int = 4, columns: int = 8
-) -> Figure:
+) -> Image.Image:
     """The wrongly classified images in which the network was surest, the surest first.
 
     images: (n, height, width, channels) in [0, 1], in the order of `result`.

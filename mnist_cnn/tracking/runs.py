@@ -24,6 +24,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import LoggedModelInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
+from PIL import Image
 
 from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.runtime import fingerprint, hardware, signals
@@ -178,7 +179,9 @@ class TrackedRun:
         mlflow.log_input(dataset, context=context)
 
     def log_figure(self, figure: Any, path: str) -> None:
-        """Log a matplotlib figure as a PNG, packed fast rather than small: drawing is most of what logging costs."""
+        """Log a Matplotlib figure or a Pillow picture as a PNG, packed fast rather than small."""
+        if isinstance(figure, Image.Image):
+            return self.log_file(path, lambda local: figure.save(local, compress_level=1))
         self._client.log_figure(self.run_id, figure, path, save_kwargs={"pil_kwargs": {"compress_level": 1}})
 
     def log_image(self, pixels: NDArray[np.uint8], key: str, step: int) -> None:

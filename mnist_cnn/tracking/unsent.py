@@ -34,6 +34,7 @@ class KeepingClient(mlflow.MlflowClient):  # type: ignore[misc]  # MLflow has no
     def __init__(self, run_id: str) -> None:
         super().__init__()
         self.folder = Path.cwd() / FOLDER / run_id
+        self._tags: dict[str, str] = {}
 
     @property
     def is_keeping(self) -> bool:
@@ -56,7 +57,10 @@ class KeepingClient(mlflow.MlflowClient):  # type: ignore[misc]  # MLflow has no
         self._write(lambda: sent(run_id, metrics, params, tags, synchronous), lambda: self._keep(line))
 
     def set_tag(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:
-        self.log_batch(run_id, tags=[RunTag(key, str(value))])
+        """Once for each value: MLflow sets the same tag with each image that it logs."""
+        if self._tags.get(key) != str(value):
+            self.log_batch(run_id, tags=[RunTag(key, str(value))])
+            self._tags[key] = str(value)
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
         sent = super().log_artifact
