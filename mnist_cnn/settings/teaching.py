@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -27,9 +26,7 @@ _RUN = Grammar(lambda word: word == "" or READ_RUN(word), "the id of a run of `t
 
 def _but(name: str, default: Any) -> Any:
     """A field of `AscentSettings` with another default."""
-    field = copy.copy(AscentSettings.model_fields[name])
-    field.default = default
-    return field
+    return setting(default, str(AscentSettings.model_fields[name].description))
 
 
 class _Lesson(AscentSettings):
