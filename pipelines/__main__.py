@@ -12,11 +12,12 @@ import difflib
 import gc
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
@@ -102,9 +103,20 @@ def call(command: str, words: Sequence[str]) -> None:
         pipeline.main(settings)
         return
     with contextlib.redirect_stdout(sys.stderr):
-        run_id = pipeline.run(settings).run_id
-        document = importlib.import_module("mnist_cnn.tracking.records").document(run_id)
-    print(json.dumps(document, allow_nan=False))
+        result = pipeline.run(settings)
+        document = importlib.import_module("mnist_cnn.tracking.records").document(result.run_id)
+        # What a command found beside the numbers of its run.
+        document["result"] = result.as_json() if hasattr(result, "as_json") else {}
+    print(json.dumps(_finite(document), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """For JSON, which knows no number that is not finite: None stands in its place."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _wants_json(words: Sequence[str]) -> tuple[bool, list[str]]:

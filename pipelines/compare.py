@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mnist_cnn.data import dataset, intervals
 from mnist_cnn.data.intervals import Difference
@@ -27,6 +28,14 @@ class CompareResult:
     run_id: str
     compared: tuple[Compared, ...]
     differences: tuple[Difference, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        sweeps = [
+            {"name": sweep.record.name, "run_id": sweep.record.run_id, "best": sweep.record.best.as_json(),
+             "confirmed": asdict(sweep.confirmed) if sweep.confirmed else None}
+            for sweep in self.compared
+        ]  # fmt: skip
+        return {"sweeps": sweeps, "differences": [asdict(difference) for difference in self.differences]}
 
 
 def run(settings: CompareSettings) -> CompareResult:

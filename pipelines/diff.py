@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mnist_cnn.data import intervals
 from mnist_cnn.data.intervals import Difference, Share
@@ -24,6 +25,10 @@ class DiffResult:
     runs: tuple[RunShown, ...]
     differences: tuple[tuple[str, Difference], ...]
     page: str
+
+    def as_json(self) -> dict[str, Any]:
+        differences = [{"metric": metric, **asdict(difference)} for metric, difference in self.differences]
+        return {"differences": differences, "page": self.page}
 
 
 def run(settings: DiffSettings) -> DiffResult:

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mnist_cnn.reporting import site
 from mnist_cnn.reporting.formats import counted
@@ -26,6 +27,9 @@ class ExportResult:
     run_id: str
     num_runs: int
     page: Path
+
+    def as_json(self) -> dict[str, Any]:
+        return {"num_runs": self.num_runs, "page": str(self.page)}
 
 
 def run(settings: ExportSettings) -> ExportResult:

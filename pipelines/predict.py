@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,13 @@ class PredictResult:
     done: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     class_names: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        pictures = [
+            {"file": file, "choice": self.class_names[row.argmax()], "probability": float(row.max()), "done": done}
+            for file, row, done in zip(self.files, self.probabilities, self.done, strict=True)
+        ]
+        return {"pictures": pictures, "skipped": dict(self.skipped)}
 
 
 def run(settings: PredictSettings) -> PredictResult:

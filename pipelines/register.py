@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_cnn.data import dataset
 from mnist_cnn.data.dataset import LabelledImages
@@ -50,6 +50,11 @@ class RegisterResult:
     version: Version | None
     is_new: bool = False
     measured: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        number, aliases = (self.version.number, self.version.aliases) if self.version else (None, ())
+        return {"decision": self.decision.word, "sentence": self.decision.sentence, "version": number,
+                "aliases": aliases, "is_new": self.is_new, "measured": self.measured}  # fmt: skip
 
 
 @dataclass(frozen=True)

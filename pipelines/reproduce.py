@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,6 +113,9 @@ class ReproduceResult:
     run_id: str
     steps: StepResults
     page: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"steps": [asdict(step) for step in self.steps.values()], "page": self.page}
 
 
 def run(settings: ReproduceSettings) -> ReproduceResult:

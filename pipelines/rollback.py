@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mnist_cnn.judging.promotion import Version
 from mnist_cnn.reporting.rendering import render
@@ -21,6 +22,9 @@ class RollbackResult:
     before: int | None
     sentence: str
     model: LoggedModel
+
+    def as_json(self) -> dict[str, Any]:
+        return {"version": self.version, "before": self.before, "sentence": self.sentence}
 
 
 def run(settings: RollbackSettings) -> RollbackResult:

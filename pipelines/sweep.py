@@ -67,6 +67,10 @@ class SweepResult:
     table: str
     commands: tuple[str, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        best = [trial.as_json() for trial in self.best]
+        return {"name": self.name, "goals": self.goals, "best": best, "commands": self.commands}
+
 
 def run(settings: SweepSettings) -> SweepResult:
     """Run what is left of `n_trials` trials of `optimize`, or continue the sweep of that name.

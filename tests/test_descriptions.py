@@ -122,7 +122,12 @@ def test_a_description_is_plain_markdown_with_commands_that_exist(name: str) -> 
 def test_a_model_card_has_a_head_that_yaml_reads_and_the_surest_errors() -> None:
     text, test = ALL["model_card"](), examples.evaluated()
     head = yaml.safe_load(text.split("---")[1])
-    assert head["license"] == "mit" and {"name": "test_accuracy", "value": 0.99} in head["metrics"]
+    assert head["license"] == "mit" and head["metrics"] == ["accuracy"]
+    (index,) = head["model-index"]
+    (result,) = index["results"]
+    assert index["name"] == VERSION.name and result["task"] == {"type": "image-classification"}
+    assert result["dataset"] == {"name": examples.digits().name, "type": examples.digits().name}
+    assert {"type": "accuracy", "name": "test_accuracy", "value": 0.99} in result["metrics"]
     assert head["tags"] == ["mnist", "image-classification", "readable"]
     wrong = np.flatnonzero(~test.hits)
     surest = wrong[test.probabilities[wrong].max(axis=1).argmax()]

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PROJECT
 
 import mnist_cnn
 from mnist_cnn.settings import SettingError, SweepSettings, TrainSettings
 from mnist_cnn.tracking import runs
-from pipelines.__main__ import _wants_json, call
+from mnist_cnn.tracking.models import LoggedModel
+from pipelines.__main__ import _finite, _wants_json, call
+from pipelines.predict import PredictResult
 
 
 def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
@@ -69,7 +72,36 @@ def test_a_command_prints_its_result_as_one_json_document(client, small_dataset:
     assert out.count("\n") == 1 and "Epoch 1/1" in error
     assert (document["status"], document["name"], document["kind"]) == ("FINISHED", "as JSON", "train")
     assert document["metrics"] == dict(sorted(run.data.metrics.items())) and document["settings"]["epochs"] == 1
-    assert document["models"] == [f"models:/{run.outputs.model_outputs[0].model_id}"]
+    assert document["models"] == [f"models:/{run.outputs.model_outputs[0].model_id}"] and document["result"] == {}
+
+
+def test_the_json_of_a_command_holds_what_it_found(client, tmp_path: Path, capfd) -> None:
+    with runs.tracked_run("train") as run:
+        run.log_metrics({"test_accuracy": float("nan")})
+    call("export", ["--json", "--to", str(tmp_path / "site")])
+    document = json.loads(capfd.readouterr().out)
+    num_runs = len(mnist_cnn.runs()) - 1  # all but its own
+    assert document["result"] == {"num_runs": num_runs, "page": str(tmp_path / "site" / "index.html")}
+    call("diff", ["--json", "--runs", f"{run.run_id},{document['run_id']}"])
+    result = json.loads(capfd.readouterr().out)["result"]
+    assert result["differences"] == [] and result["page"].endswith("/diff.html")
+
+
+def test_the_json_of_predictions_names_each_picture_and_what_was_skipped() -> None:
+    probabilities = np.array([[0.25, 0.75], [0.5, 0.125]], np.float32)
+    images = np.zeros((2, 28, 28, 1), np.float32)
+    model = LoggedModel("m-1", "models:/m-1")
+    found = PredictResult(
+        "run", model, ("a.png", "b.png"), images, probabilities, ("", "turned"), (("c", "why"),), ("x", "y")
+    )
+    assert json.loads(json.dumps(_finite(found.as_json()))) == {
+        "pictures": [
+            {"file": "a.png", "choice": "y", "probability": 0.75, "done": ""},
+            {"file": "b.png", "choice": "x", "probability": 0.5, "done": "turned"},
+        ],
+        "skipped": {"c": "why"},
+    }
+    assert _finite({"a": [1.0, float("nan"), (float("inf"), "b")]}) == {"a": [1.0, None, [None, "b"]]}
 
 
 @pytest.mark.parametrize("words", [["--json"], ["--json", "true"], ["--json=true"], ["--json=false"]])

@@ -264,6 +264,10 @@ def test_a_loss_that_is_not_a_number_fails_the_run_with_the_reason(client, small
                     "--weight_decay", "10", "--epochs", "40", "--batch_size", "64"])  # fmt: skip
     run = newest(client)
     assert run.info.status == "FAILED" and "the loss became" in run.data.tags["reason"]
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("Failed: TrainingDiverged: ") and f"-e again -P run={run.info.run_id}" in note
+    command = f"mlflow run . -e train -P dataset={small_dataset} -P "
+    assert command in note and "-P learning_rate=10" in note
 
 
 def test_the_next_command_closes_runs_that_nobody_was_heard_of(client, small_dataset: Path) -> None:

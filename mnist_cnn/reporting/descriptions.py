@@ -176,7 +176,10 @@ def model_card(
     images: all that it was trained on. test: on test images, of which the surest errors are named. command: registers.
     """
     shares = {"validation_accuracy": decision.accuracy.rate, **measured}
-    metrics = [{"name": name, "value": round(value, 6)} for name, value in shares.items()]
+    metrics = [
+        {"type": "accuracy" if "accuracy" in name else name, "name": name, "value": round(value, 6)}
+        for name, value in shares.items()
+    ]
     sure = test.probabilities.max(axis=1)
     wrong = [number for number in (-sure).argsort(kind="stable").tolist() if not test.hits[number]][:MOST_ERRORS]
     choices, names = test.probabilities.argmax(axis=1), test.class_names

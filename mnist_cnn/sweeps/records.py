@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mnist_cnn.settings import sign
 
@@ -23,6 +24,9 @@ class TrialRecord:
     settings: Mapping[str, str]
     metrics: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"number": self.number, "run_id": self.run_id, "values": self.values, "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True)

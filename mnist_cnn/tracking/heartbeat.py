@@ -160,9 +160,10 @@ def _heirs(run: Run) -> list[str]:
 
 
 def mark_ended(run: Run, status: str, reason: str) -> None:
-    """Say of a run that did not finish why it ended, as a tag and, where it has none yet, as its description."""
-    note = {} if NOTE_TAG in run.data.tags else {NOTE_TAG: f"{status.capitalize()}: {reason[:1000]}."}
-    tags = {REASON_TAG: reason[:LONGEST_TAG], **note}
+    """Say of a run that did not finish why it ended, as a tag and at the head of its description."""
+    described, ended = run.data.tags.get(NOTE_TAG, ""), f"{status.capitalize()}: {reason[:1000]}."
+    note = described if described.startswith(ended) else f"{ended}\n\n{described}".strip()
+    tags = {REASON_TAG: reason[:LONGEST_TAG], NOTE_TAG: note}
     mlflow.MlflowClient().log_batch(run.info.run_id, tags=[RunTag(name, text) for name, text in tags.items()])
 
 

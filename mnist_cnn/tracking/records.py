@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -76,16 +75,15 @@ def records_of(run_id: str) -> Records:
 
 
 def document(run_id: str) -> dict[str, Any]:
-    """What a program reads of a finished run, for JSON: numbers that are not finite are None."""
+    """What a program reads of a finished run."""
     run = reading.get_run(run_id)
-    metrics = {name: value if math.isfinite(value) else None for name, value in sorted(run.data.metrics.items())}
     return {
         "run_id": run_id,
         "name": run.info.run_name,
         "kind": run.data.tags.get(KIND_TAG, ""),
         "status": run.info.status,
         "settings": reading.read_json(run_id, SETTINGS_FILE).get("settings", {}),
-        "metrics": metrics,
+        "metrics": dict(sorted(run.data.metrics.items())),
         "models": models.uris_of(run),
         "artifacts": run.info.artifact_uri,
         "look": store.how_to_look(store.place(run.info.experiment_id, run_id)),

@@ -117,7 +117,9 @@ class TrackedRun:
         stored = {"settings": settings.values(), **extra, "made_of": made_of}
         self._client.log_dict(self.run_id, stored, SETTINGS_FILE)
         self.repeated_by(settings)
-        self.set_tags({FINGERPRINT_TAG: fingerprint.digest(made_of), **(hardware.describe(device) if device else {})})
+        described = hardware.describe(device) if device else {}
+        # A run that does not end as it should has its command as well.
+        self.set_tags({FINGERPRINT_TAG: fingerprint.digest(made_of), NOTE_TAG: self._repeat.lstrip(), **described})
 
     def repeated_by(self, settings: Settings) -> None:
         """The command that `describe` names: of these settings."""
