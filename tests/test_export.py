@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mnist_cnn.settings import SettingError, TrainSettings
-from mnist_cnn.tracking import runs
+from mnist_cnn.tracking import frames, reading, runs
 from pipelines.__main__ import call
 
 NAME = "</script><script>document.title='taken'</script> <b>x</b>"
@@ -113,6 +113,24 @@ def test_experiments_are_chosen_by_name(home: Path) -> None:
         call("export", ["--to", "site", "--experiments", "theirs"])
     call("export", ["--to", "site", "--experiments", "mine"])
     assert data_of((home / "site" / "index.html").read_text()) == []
+
+
+def test_no_password_leaves_the_store(home: Path, capsys) -> None:
+    client, address = mlflow.MlflowClient(), "postgresql://u:{}@host/x"
+    for word in ("SECRETPW", "OTHERPW"):
+        run = client.create_run("0", tags={"kind": "sweep", "reason": f"Failed: {address.format(word)}"})
+        for name in ("storage", "not known"):
+            client.log_param(run.info.run_id, name, f"'{address.format(word)}'")
+        client.set_tag(run.info.run_id, "mlflow.note.content", f"of `{address.format(word)}`\n\nand more")
+        client.set_terminated(run.info.run_id)
+    call("export", ["--to", "site"])
+    exported = "".join(file.read_text() for file in (home / "site").rglob("*.html"))
+    call("diff", ["--runs", ",".join(run.info.run_id for run in client.search_runs(["0"], "tags.kind = 'sweep'")[:2])])
+    compared = reading.read_bytes(client.search_runs(["0"], max_results=1)[0].info.run_id, "diff.html").decode()
+    table = frames.runs("sweep").to_csv()
+    for shown in (exported, compared, capsys.readouterr().out, table):
+        assert "SECRETPW" not in shown and "OTHERPW" not in shown
+    assert exported.count("postgresql://u@host/x") >= 8 and "u@host" in table
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mnist_cnn.settings.errors import SettingError
+from mnist_cnn.settings.errors import SettingError, hide_password, hide_passwords
 from mnist_cnn.tracking import models, reading
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
 from mnist_cnn.tracking.machine import PREFIX
@@ -71,10 +71,10 @@ def _exported(run: Run, experiment: str) -> ExportedRun:
         started=info.start_time,
         seconds=reading.seconds_of(run),
         parent=tags.get(PARENT_TAG, ""),
-        note=tags.get(NOTE_TAG, ""),
-        params=dict(run.data.params),
+        note=hide_passwords(tags.get(NOTE_TAG, "")),
+        params=reading.params_of(run),
         metrics=dict(run.data.metrics),
-        tags={name: text for name, text in tags.items() if name.startswith(TAGS)},
+        tags={name: hide_password(text) for name, text in tags.items() if name.startswith(TAGS)},
         models=models.uris_of(run),
         artifact_uri=info.artifact_uri,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, reading, store
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
@@ -100,9 +101,11 @@ def _made_of(run: Run) -> dict[str, dict[str, str]]:
         "files of the command": str(stored.get("made_of", {}).get("code", ""))[:16],
     }
     around = {
-        name.replace(".", ", "): text for name, text in tags.items() if name.startswith(("version.", "hardware."))
+        name.replace(".", ", "): hide_password(text)
+        for name, text in tags.items()
+        if name.startswith(("version.", "hardware."))
     }
-    settings = {name: word for name, word in run.data.params.items() if name != "run_name"}
+    settings = {name: word for name, word in reading.params_of(run).items() if name != "run_name"}
     return {"settings": settings, "code": code, "data": _data(run), "versions and hardware": around}
 
 
