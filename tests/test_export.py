@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from commands import browser_page, pictures_folder
 
 from mnist_cnn.settings import SettingError, TrainSettings
 from mnist_cnn.tracking import frames, reading, runs
@@ -131,6 +132,56 @@ def test_no_password_leaves_the_store(home: Path, capsys) -> None:
     for shown in (exported, compared, capsys.readouterr().out, table):
         assert "SECRETPW" not in shown and "OTHERPW" not in shown
     assert exported.count("postgresql://u@host/x") >= 8 and "u@host" in table
+
+
+def test_a_run_below_a_deleted_one_stands_by_itself(home: Path) -> None:
+    client = mlflow.MlflowClient()
+    (above,) = client.search_runs(["0"], "tags.kind = 'train'")
+    client.delete_run(above.info.run_id)
+    call("export", ["--to", "site"])
+    rows = {row["name"]: row for row in data_of((home / "site" / "index.html").read_text())}
+    assert rows.keys() == {"below", "<i>L2</i>"} and rows["below"]["parent"] == ""
+
+
+def test_figures_are_shown_and_the_timeline_is_a_list_of_files(home: Path) -> None:
+    client = mlflow.MlflowClient()
+    with runs.tracked_run("optimize", name="search") as run:
+        run.log_bytes(b"\x89PNG", "figures/finals.png")
+        for step in range(3):
+            run.log_image(np.zeros((28, 28), np.uint8), "7", step)
+    names = [file.path for file in client.list_artifacts(run.run_id, "images")]
+    call("export", ["--to", "site"])
+    page = (home / "site" / "runs" / run.run_id / "index.html").read_text()
+    assert re.findall(r'<img [^>]*src="([^"]*)"', page) == ["files/figures/finals.png"]
+    assert f"{len(names)} files of the timeline</summary>" in page and len(names) >= 3
+    for name in names:
+        assert page.count(f">{name}</a>") == 1 and (home / "site" / "runs" / run.run_id / "files" / name).exists()
+
+
+@pytest.mark.slow
+def test_nothing_sticks_out_of_the_page_of_a_run(home: Path, tmp_path: Path) -> None:
+    long = "training_recognised_share_of_a_very_long_name/readable/tuned_L2/noisy_digit_high"
+    with runs.tracked_run("optimize", name="n" * 100) as run:
+        run.log_params({"dataset": f"/home/somebody/{'folder/' * 20}my.npz", "learning_rate": "0.001"})
+        run.log_metrics({long: 0.123456, "recognised_rate": 0.5})
+        run.log_bytes(bytes(3), f"figures/{long.replace('/', '_')}_of_{'x' * 60}.txt")
+        run.log_bytes(bytes(3_000_000), f"{'y' * 120}.bin")
+        run.log_image(np.zeros((28, 28), np.uint8), "z" * 80, 0)
+    call("export", ["--to", "site", "--largest_file", "2"])
+    with browser_page() as page:
+        for width in (1200, 390):
+            page.set_viewport_size({"width": width, "height": 1600})
+            page.goto((home / "site" / "runs" / run.run_id / "index.html").as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            page.screenshot(path=pictures_folder(tmp_path) / f"exported_run_{width}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            hidden = "[...document.querySelectorAll('.wide')].filter((each) => each.scrollWidth > each.clientWidth)"
+            lines = page.locator("td[data-value='0.123456']").evaluate(
+                "(each) => { const area = document.createRange(); area.selectNodeContents(each);"
+                " return area.getClientRects().length; }"
+            )
+            assert lines == 1, "a number stands on one line"
+            assert page.evaluate(f"{hidden}.map((each) => each.innerText)") == []
 
 
 @pytest.mark.slow
