@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 from commands import browser_page, pictures_folder
+from markupsafe import escape
 
 from mnist_cnn.settings import SettingError, TrainSettings
 from mnist_cnn.tracking import frames, reading, runs
@@ -66,7 +67,10 @@ def test_a_site_has_every_run_with_its_files(home: Path, capsys) -> None:
     assert not (folder / "files" / "large.bin").exists()
     one = (folder / "index.html").read_text()
     assert "taken'</script>" not in one and 'src="files/figures/curves%201%20%26%202.png"' in one
-    assert re.search(r"large\.bin <span class=\"quiet\">not copied", one) and "../" + rows["below"]["run_id"] in one
+    assert (
+        re.search(r"large\.bin <span class=\"quiet\">not copied: larger than 1 MB<", one)
+        and "../" + rows["below"]["run_id"] in one
+    )
     assert json.loads(re.search(r'id="points">(.*?)</script>', one)[1])["train_loss"] == [
         [0, 1.0],
         [1, 0.5],
@@ -156,6 +160,25 @@ def test_figures_are_shown_and_the_timeline_is_a_list_of_files(home: Path) -> No
     assert f"{len(names)} files of the timeline</summary>" in page and len(names) >= 3
     for name in names:
         assert page.count(f">{name}</a>") == 1 and (home / "site" / "runs" / run.run_id / "files" / name).exists()
+
+
+def test_files_that_cannot_be_reached_are_named_with_the_reason(home: Path, capsys) -> None:
+    client = mlflow.MlflowClient()
+    elsewhere = client.create_experiment("elsewhere", artifact_location="s3://bucket/x")
+    lost = [client.create_run(elsewhere, run_name=name).info.run_id for name in "ab"]
+    with pytest.raises(ImportError, match="No module named '[a-z0-9]+'$") as caught:
+        client.list_artifacts(lost[0])
+    call("export", ["--to", "site"])
+    assert f"the pages of their runs say why, for example: {caught.value}\n" in capsys.readouterr().out
+    page = (home / "site" / "runs" / lost[0] / "index.html").read_text()
+    assert f'all files <span class="quiet">not copied: {escape(str(caught.value))}</span>' in page
+    mlflow.set_experiment("Default")
+    call("diff", ["--runs", ",".join(lost)])
+    said = capsys.readouterr().out
+    for letter in "AB":
+        assert f"\n{letter}: its files cannot be read ({caught.value}), so no picture of it is shown.\n" in said
+    compared = client.search_runs(["0"], "tags.kind = 'diff'")[0].info.run_id
+    assert (reading.read_bytes(compared, "diff.html") or b"").count(b"cannot be read (No module named") == 2
 
 
 @pytest.mark.slow

@@ -33,7 +33,8 @@ Curves = Mapping[str, Mapping[int, float]]
 class RunShown:
     """What is known of a run. made_of: for each of `GROUPS` its words by name. metrics: last values.
 
-    curves: step -> value of each metric that has several. pictures: PNGs by name.
+    curves: step -> value of each metric that has several. pictures: PNGs by name. unreachable: why its files are not
+    read; empty where they are.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class RunShown:
     metrics: Mapping[str, float]
     curves: Curves
     pictures: Mapping[str, bytes]
+    unreachable: str = ""
 
 
 def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
@@ -56,6 +58,7 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
         title="Runs told apart",
         subtitle=", ".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True)),
         runs=_overview(runs),
+        unreachable=_unreachable(runs),
         groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
         same=[group for group in GROUPS if group not in groups],
         metrics=Table(["metric", *letters], metrics(runs)),
@@ -77,8 +80,20 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
     names = [f"{letter}  {run.name} ({run.run_id}), {run.kind}, {run.state}" for letter, run in _named(runs)]
     lines = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _verdict_rows(differences)]
     return "\n".join(
-        [*names, "", _differing_table(runs) or "Settings, code, data and versions are the same.", "", *lines]
+        [
+            *names,
+            *_unreachable(runs),
+            "",
+            _differing_table(runs) or "Settings, code, data and versions are the same.",
+            "",
+            *lines,
+        ]
     )
+
+
+def _unreachable(runs: Sequence[RunShown]) -> list[str]:
+    return [f"{letter}: its files cannot be read ({run.unreachable}), so no picture of it is shown."
+            for letter, run in _named(runs) if run.unreachable]  # fmt: skip
 
 
 def _named(runs: Sequence[RunShown]) -> list[tuple[str, RunShown]]:

@@ -52,8 +52,8 @@ def _sweep_row(run: Any) -> Row:
     ])  # fmt: skip
 
 
-def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Sequence[str]) -> str:
-    """The page of one run. parent: the run above, or None. left_out: files that were not copied."""
+def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[str, str]) -> str:
+    """The page of one run. parent: the run above, or None. left_out: what was not copied, and why."""
     way = [path for path in run.files if path.startswith(WAY)]
     files = [(path, size) for path, size in run.files.items() if path not in way]
     return render(

@@ -47,6 +47,8 @@ class Records:
     curves: Mapping[str, Mapping[int, float]]
     pictures: Mapping[str, bytes]
     hits: Mapping[str, Hits]
+    unreachable: str = ""
+    """Why the files of the run cannot be read; empty where they can."""
 
     @property
     def seconds(self) -> float:
@@ -66,13 +68,23 @@ def records_of(run_id: str) -> Records:
         reason = store.first_line(error)
         raise TrackingError(f"{store.shown_uri()} holds no run {run_id!r}. ({reason})") from error
     curves = reading.history(run_id, sorted(run.data.metrics))
+    stored: dict[str, Any] = {}
+    pictures: dict[str, bytes] = {}
+    hits: dict[str, Hits] = {}
+    unreachable = ""
+    try:
+        stored = reading.read_json(run_id, SETTINGS_FILE)
+        pictures, hits = _pictures(run_id), _hits(run)
+    except Exception as error:  # each kind of store raises errors of its own, boto3 that is not installed, for example
+        unreachable = store.first_line(error)
     return Records(
         run=run,
         kind=run.data.tags.get(KIND_TAG, "unknown"),
-        made_of=_made_of(run),
+        made_of=_made_of(run, stored),
         curves={name: points for name, points in curves.items() if len(points) > 1},
-        pictures=_pictures(run_id),
-        hits=_hits(run),
+        pictures=pictures,
+        hits=hits,
+        unreachable=unreachable,
     )
 
 
@@ -93,8 +105,8 @@ def document(run_id: str) -> dict[str, Any]:
     }
 
 
-def _made_of(run: Run) -> dict[str, dict[str, str]]:
-    tags, stored = run.data.tags, reading.read_json(run.info.run_id, SETTINGS_FILE)
+def _made_of(run: Run, stored: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    tags = run.data.tags
     code = {
         "commit": tags.get("mlflow.source.git.commit", ""),
         "uncommitted changes": tags.get("git.uncommitted_changes", ""),
