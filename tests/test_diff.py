@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mnist_cnn.data import intervals
-from mnist_cnn.reporting import diff_page
-from mnist_cnn.settings import DiffSettings
+from mnist_cnn.reporting import diff_page, formats
+from mnist_cnn.settings import DiffSettings, TrainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import reading, records, runs
 from pipelines import diff
@@ -78,6 +78,31 @@ def test_numbers_that_are_no_shares_are_not_written_in_percent() -> None:
     assert cells["test_loss"] == "0.031 (0.028 to 0.034)" and cells["test_accuracy"] == "90.0 % (80.0 to 100.0)"
     (seed,) = diff_page.differing(runs, "settings")
     assert [cell.text for cell in seed.cells] == ["seed", "123456", "123457"]
+
+
+def test_quotes_of_the_shell_and_what_one_run_did_not_note_are_no_difference(client, small_dataset: Path) -> None:
+    made = []
+    for number, word in enumerate(("'/tmp/my set.npz'", "/tmp/my set.npz")):
+        with runs.tracked_run("train", name=f"run {number}") as run:
+            client.log_param(run.run_id, "dataset", word)
+            run.log_settings(TrainSettings(dataset=str(small_dataset), seed=number), {})
+            run.log_params({"json": "true"} if number else {"epochs": "3"})
+            run.set_tags({"version.keras": "3", **({"version.other": "1", "hardware.gpu": "none"} if number else {})})
+            made.append(run.run_id)
+    result = diff.run(DiffSettings(runs=",".join(made)))
+    rows = {group: [row.cells[0].text for row in diff_page.differing(result.runs, group)] for group in diff_page.GROUPS}
+    assert rows == {"settings": ["seed"], "code": [], "data": [], "versions and hardware": []}
+    page = (reading.read_bytes(result.run_id, "diff.html") or b"").decode()
+    assert "The same in all: code, data." in page
+    assert "Not noted by every run, and the same in those that did: versions and hardware." in page
+    client.log_text(made[0], "{}", "settings.json")
+    assert records.records_of(made[0]).made_of["settings"]["dataset"] == "'/tmp/my set.npz'"
+
+
+def test_a_learning_rate_is_no_share() -> None:
+    shares = ("recognised_rate", "recognised_rate/readable/noise", "test_accuracy", "near_real_share", "cas_plain")
+    assert all(map(formats.is_share, shares))
+    assert not any(map(formats.is_share, ("training_learning_rate", "learning_rate", "learning_rate/a", "test_loss")))
 
 
 def test_any_run_can_be_shown(client, pair: list[str]) -> None:

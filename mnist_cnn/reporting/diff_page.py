@@ -26,6 +26,8 @@ LETTERS = "ABCDEFGH"
 MOST_CURVES, MOST_PICTURES = 12, 6
 GROUPS = ("settings", "code", "data", "versions and hardware")
 
+NO_DIFFERENCE = "No difference is noted in settings, code, data and versions."
+
 Curves = Mapping[str, Mapping[int, float]]
 
 
@@ -53,6 +55,8 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
     """One HTML page without any other file. differences: of shares, each with the metric's name."""
     letters = LETTERS[: len(runs)]
     groups = {group: rows for group in GROUPS if (rows := differing(runs, group))}
+    words = {group: [run.made_of.get(group, {}) for run in runs] for group in GROUPS}
+    same = [group for group, noted in words.items() if all(each == noted[0] for each in noted)]
     return render(
         "diff.html",
         title="Runs told apart",
@@ -60,7 +64,8 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
         runs=_overview(runs),
         unreachable=_unreachable(runs),
         groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
-        same=[group for group in GROUPS if group not in groups],
+        same=same,
+        partly=[group for group in GROUPS if group not in groups and group not in same],
         metrics=Table(["metric", *letters], metrics(runs)),
         differences=_verdict_rows(differences),
         curves={name: Markup(as_svg(figure)) for name, figure in _curves(runs).items()},
@@ -71,7 +76,11 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
 def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
     """The description of the run that holds the page, as Markdown."""
     return render(
-        "descriptions/diff.md", runs=_named(runs), table=_differing_table(runs), differences=_verdict_rows(differences)
+        "descriptions/diff.md",
+        runs=_named(runs),
+        no_difference=NO_DIFFERENCE,
+        table=_differing_table(runs),
+        differences=_verdict_rows(differences),
     )
 
 
@@ -84,7 +93,7 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
             *names,
             *_unreachable(runs),
             "",
-            _differing_table(runs) or "Settings, code, data and versions are the same.",
+            _differing_table(runs) or NO_DIFFERENCE,
             "",
             *lines,
         ]
@@ -112,13 +121,13 @@ def _verdict_rows(differences: Sequence[tuple[str, Difference]]) -> list[dict[st
 
 
 def differing(runs: Sequence[RunShown], group: str) -> list[Row]:
-    """A row for each setting, or the like, that is not the same in all runs."""
+    """A row for each setting that is not the same in all runs, or for each other word, in all that noted it."""
     of_runs = [run.made_of.get(group, {}) for run in runs]
     names = dict.fromkeys(name for words in of_runs for name in words)
     rows = {name: [words.get(name, "") for words in of_runs] for name in names}
     return [
         Row([Cell(name), *(Cell(word or "–") for word in words)])  # as it is: two seeds may differ in their last digit
-        for name, words in rows.items() if len({*words}) > 1
+        for name, words in rows.items() if len({*words} if group == "settings" else {*words} - {""}) > 1
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from mnist_cnn.settings import show
 from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, reading, store
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
@@ -27,6 +28,9 @@ SAME_SEARCH = ("target", "start", "start_class", "start_image", "seed")
 """Columns of the table of searches that say from where and to what."""
 
 FIGURES = "figures"
+
+NO_SETTINGS = ("run_name", "json")
+"""What a run is called, and how its result is printed."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,16 @@ def _made_of(run: Run, stored: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         for name, text in tags.items()
         if name.startswith(("version.", "hardware."))
     }
-    settings = {name: word for name, word in reading.params_of(run).items() if name != "run_name"}
-    return {"settings": settings, "code": code, "data": _data(run), "versions and hardware": around}
+    return {"settings": _settings(run, stored), "code": code, "data": _data(run), "versions and hardware": around}
+
+
+def _settings(run: Run, stored: Mapping[str, Any]) -> dict[str, str]:
+    """As the command read them; as parameters, which `mlflow run` logs with quotes of the shell, where no file is."""
+    values = dict(stored.get("settings") or {})
+    space = values.pop("space", None) or {}
+    words = {name: hide_password(show(value)) for name, value in {**values, **space}.items()}
+    words = words or reading.params_of(run)
+    return {name: word for name, word in words.items() if word and name not in NO_SETTINGS}
 
 
 def _data(run: Run) -> dict[str, str]:
