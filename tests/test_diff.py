@@ -16,6 +16,7 @@ from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import reading, records, runs
 from pipelines import diff
 from pipelines.__main__ import call
+from tests.reporting_examples import HOSTILE
 
 NAME = "<b>four</b> $x$ | `y`"
 
@@ -97,6 +98,36 @@ def test_quotes_of_the_shell_and_what_one_run_did_not_note_are_no_difference(cli
     assert "Not noted by every run, and the same in those that did: versions and hardware." in page
     client.log_text(made[0], "{}", "settings.json")
     assert records.records_of(made[0]).made_of["settings"]["dataset"] == "'/tmp/my set.npz'"
+
+
+def test_a_long_description_keeps_its_command_and_says_how_much_more_the_page_has() -> None:
+    shown = [
+        diff_page.RunShown(
+            f"{number:032x}", HOSTILE * 4, "train", "FINISHED", 1.0,
+            {"settings": {"long": str(number) * 9000, "seed": str(number),
+                          **{f"of_{number}_{n}": "a|b" for n in range(40)}}},
+            {}, {}, {},
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    half = intervals.Share(0.5, 0.4, 0.6)
+    differences = [(f"share_{n}_accuracy", intervals.difference("A", "B", half, half)) for n in range(140)]
+    note = diff_page.description(shown, differences)
+    assert 5000 < len(note) <= 6500 and note.endswith("`diff.html` has it all, with curves and pictures.")
+    assert "| settings | seed | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 |" in note and "99999" not in note
+    rows = note.count("| settings |")
+    more = [int(number) for number in re.findall(r"^(\d+) more in `diff.html`.$", note, re.MULTILINE)]
+    assert rows > 5 and note.count("- `share_") > 3
+    assert more == [322 - rows, 140 - note.count("- `share_")]
+
+
+def test_a_note_of_any_length_keeps_the_command_below_it(client) -> None:
+    with runs.tracked_run("train", name="long") as run:
+        run.log_settings(TrainSettings(epochs=3), {})
+        run.describe("one line\n" * 2000)
+    note = client.get_run(run.run_id).data.tags["mlflow.note.content"]
+    assert 7900 < len(note) <= 8000 and "one line\n\nThe rest is longer than" in note
+    assert note.endswith("Its command was:\n~~~\nmlflow run . -e train -P epochs=3\n~~~\n")
 
 
 def test_a_learning_rate_is_no_share() -> None:

@@ -17,14 +17,18 @@ from mnist_cnn.reporting.comparison_page import verdicts
 from mnist_cnn.reporting.figure_style import as_svg, styled
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.pages import cell as as_cell
-from mnist_cnn.reporting.rendering import render
+from mnist_cnn.reporting.rendering import markdown, render
 from mnist_cnn.reporting.tables import as_markdown
+from mnist_cnn.settings.fields import cut
 
 LETTERS = "ABCDEFGH"
 """Runs are called by these, since names may be long, and alike."""
 
 MOST_CURVES, MOST_PICTURES = 12, 6
 GROUPS = ("settings", "code", "data", "versions and hardware")
+
+LONGEST = 6500
+"""Characters of the description: MLflow cuts it at 8,000, with the command below it."""
 
 NO_DIFFERENCE = "No difference is noted in settings, code, data and versions."
 
@@ -74,14 +78,30 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
 
 
 def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
-    """The description of the run that holds the page, as Markdown."""
+    """The description of the run that holds the page, as Markdown: of what differs as much as MLflow keeps."""
+    named = [(letter, cut(run.name), run) for letter, run in _named(runs)]
+    room = LONGEST - sum(len(markdown(name)) + len(run.run_id) + 40 for _, name, run in named)
+    rows, verdicts = _differing_rows(runs), _verdict_rows(differences)
+    # what most runs have a word for comes first
+    own = _that_fit(sorted(rows, key=lambda row: row.count("–")), 2 * room // 3)
+    shown = _that_fit([list(verdict.values()) for verdict in verdicts], room // 3)
     return render(
-        "descriptions/diff.md",
-        runs=_named(runs),
-        no_difference=NO_DIFFERENCE,
-        table=_differing_table(runs),
-        differences=_verdict_rows(differences),
-    )
+        "descriptions/diff.md", runs=named, no_difference=NO_DIFFERENCE,
+        table=_as_table(runs, [row for row in rows if row in own]), more_rows=len(rows) - len(own),
+        differences=[verdict for verdict in verdicts if list(verdict.values()) in shown],
+        more_differences=len(verdicts) - len(shown),
+    )  # fmt: skip
+
+
+def _that_fit(rows: Sequence[list[str]], room: int) -> list[list[str]]:
+    """The rows that fit into so many characters of Markdown."""
+    kept = []
+    for row in rows:
+        size = sum(len(markdown(cell)) + 3 for cell in row) + 8
+        if size <= room:
+            room -= size
+            kept.append(row)
+    return kept
 
 
 def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
@@ -93,7 +113,7 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
             *names,
             *_unreachable(runs),
             "",
-            _differing_table(runs) or NO_DIFFERENCE,
+            _as_table(runs, _differing_rows(runs)) or NO_DIFFERENCE,
             "",
             *lines,
         ]
@@ -109,10 +129,13 @@ def _named(runs: Sequence[RunShown]) -> list[tuple[str, RunShown]]:
     return list(zip(LETTERS, runs, strict=False))
 
 
-def _differing_table(runs: Sequence[RunShown]) -> Markup:
-    rows = [
+def _differing_rows(runs: Sequence[RunShown]) -> list[list[str]]:
+    return [
         [group, *(cell.text for cell in map(as_cell, row.cells))] for group in GROUPS for row in differing(runs, group)
     ]
+
+
+def _as_table(runs: Sequence[RunShown], rows: Sequence[list[str]]) -> Markup:
     return as_markdown(["what", "name", *LETTERS[: len(runs)]], rows) if rows else Markup("")
 
 
