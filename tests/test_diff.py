@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def test_numbers_that_are_no_shares_are_not_written_in_percent() -> None:
     ]
     cells = {row.cells[0].text: row.cells[1].text for row in diff_page.metrics(runs)}
     assert cells["test_loss"] == "0.031 (0.028 to 0.034)" and cells["test_accuracy"] == "90.0 % (80.0 to 100.0)"
+    named = [dataclasses.replace(run, made_of={"settings": {"<b>": run.made_of["settings"]["seed"]}}) for run in runs]
+    assert "| settings | <b> | 123456 | 123457 |" in diff_page.summary(named, [])
     (seed,) = diff_page.differing(runs, "settings")
     assert [cell.text for cell in seed.cells] == ["seed", "123456", "123457"]
 

@@ -18,7 +18,7 @@ from mnist_cnn.reporting.figure_style import as_svg, styled
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.pages import cell as as_cell
 from mnist_cnn.reporting.rendering import markdown, render
-from mnist_cnn.reporting.tables import as_markdown
+from mnist_cnn.reporting.tables import as_markdown, on_terminal
 from mnist_cnn.settings.fields import cut
 
 LETTERS = "ABCDEFGH"
@@ -113,7 +113,7 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
             *names,
             *_unreachable(runs),
             "",
-            _as_table(runs, _differing_rows(runs)) or NO_DIFFERENCE,
+            on_terminal(_as_table(runs, _differing_rows(runs))) or NO_DIFFERENCE,
             "",
             *lines,
         ]
