@@ -153,9 +153,11 @@ def test_figures_are_shown_and_the_timeline_is_a_list_of_files(home: Path) -> No
         run.log_bytes(b"\x89PNG", "figures/finals.png")
         for step in range(3):
             run.log_image(np.zeros((28, 28), np.uint8), "7", step)
+        run.describe("of class &lt;b&gt; <i>seven</i>")
     names = [file.path for file in client.list_artifacts(run.run_id, "images")]
     call("export", ["--to", "site"])
     page = (home / "site" / "runs" / run.run_id / "index.html").read_text()
+    assert '<pre class="note">of class &lt;b&gt; &lt;i&gt;seven&lt;/i&gt;' in page
     assert re.findall(r'<img [^>]*src="([^"]*)"', page) == ["files/figures/finals.png"]
     assert f"{len(names)} files of the timeline</summary>" in page and len(names) >= 3
     for name in names:

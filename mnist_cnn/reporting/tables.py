@@ -29,7 +29,7 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Marku
 
 
 def on_terminal(table: str) -> str:
-    """A Markdown table as a terminal shows it, where `<b>` is no tag."""
+    """Markdown where nothing reads it, as on a terminal: `<b>` is no tag there."""
     return str(table).replace("&lt;", "<").replace("&gt;", ">")
 
 
