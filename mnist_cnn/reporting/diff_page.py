@@ -60,7 +60,9 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
     letters = LETTERS[: len(runs)]
     groups = {group: rows for group in GROUPS if (rows := differing(runs, group))}
     words = {group: [run.made_of.get(group, {}) for run in runs] for group in GROUPS}
-    same = [group for group, noted in words.items() if all(each == noted[0] for each in noted)]
+    same = [
+        group for group, noted in words.items() if any(noted[0].values()) and all(each == noted[0] for each in noted)
+    ]
     return render(
         "diff.html",
         title="Runs told apart",

@@ -16,7 +16,7 @@ from mnist_cnn.reporting.tables import on_terminal
 
 PICTURES = (".png", ".gif", ".jpg", ".jpeg")
 
-WAY = "images/"
+TIMELINE = "images/"
 """Where a run has the pictures of its timeline: too many to be shown."""
 
 
@@ -55,8 +55,8 @@ def _sweep_row(run: Any) -> Row:
 
 def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[str, str]) -> str:
     """The page of one run. parent: the run above, or None. left_out: what was not copied, and why."""
-    way = [path for path in run.files if path.startswith(WAY)]
-    files = [(path, size) for path, size in run.files.items() if path not in way]
+    timeline = [path for path in run.files if path.startswith(TIMELINE)]
+    files = [(path, size) for path, size in run.files.items() if path not in timeline]
     return render(
         "site_run.html",
         title=run.name,
@@ -72,7 +72,7 @@ def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[s
         pages=[path for path, _ in files if path.endswith(".html")],
         pictures=[path for path, _ in files if path.lower().endswith(PICTURES)],
         files=files,
-        way=way,
+        timeline=timeline,
         left_out=left_out,
     )
 
