@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_cnn.data import dataset, intervals
 from mnist_cnn.data.intervals import Difference
-from mnist_cnn.reporting import comparison_page, sweep_charts
+from mnist_cnn.reporting import comparison_page, sweep_charts, tables
 from mnist_cnn.reporting.chart_lines import lines_of_records
 from mnist_cnn.reporting.comparison_page import Compared
 from mnist_cnn.runtime import hardware
@@ -73,7 +73,8 @@ def run(settings: CompareSettings) -> CompareResult:
 def main(settings: CompareSettings) -> None:
     result = run(settings)
     lines = "\n".join(f"- {line}" for line in comparison_page.difference_lines(result.differences))
-    print(f"\n{comparison_page.table(result.compared)}\n\n{lines}\n{runs.signpost(result.run_id)}")
+    table = tables.on_terminal(comparison_page.table(result.compared))
+    print(f"\n{table}\n\n{lines}\n{runs.signpost(result.run_id)}")
 
 
 def _pictures(compared: Sequence[Compared], along: str) -> dict[str, bytes]:

@@ -59,6 +59,7 @@ def _shown(found: Records) -> RunShown:
     return RunShown(
         found.run.info.run_id, found.run.info.run_name, found.kind, found.state, found.seconds, found.made_of,
         found.run.data.metrics, found.curves, found.pictures,
+        found.unreachable,
     )  # fmt: skip
 
 

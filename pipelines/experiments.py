@@ -65,7 +65,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
                 strip = log_searches(child, searches, data, title)
                 child.describe(descriptions.optimization(model.uri, settings, searches))
             run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
-            print(tables.ascent(searches))
+            print(tables.on_terminal(tables.ascent(searches)))
             finished.append(ExperimentResult(child.run_id, experiment, searches))
         run.describe(descriptions.experiments(model.uri, [(done.experiment, done.searches) for done in finished]))
     return ExperimentsResult(run.run_id, model, tuple(finished))

@@ -76,13 +76,16 @@ def _write(found: list[ExportedRun], folder: Path, largest: float) -> None:
     folder.mkdir(parents=True)
     (folder / MARK).write_text("An export of an MLflow store; the next export into this folder replaces it.\n")
     site.write(folder, {"index.html": site.index(found, exporting.registry(), "Runs")})
-    reported = time.monotonic()
+    reported, unreachable = time.monotonic(), ""
     for number, run in enumerate(found, 1):
         place = folder / "runs" / run.run_id
         exporting.add_curves(run)
         left_out = exporting.copy_files(run, place / "files", largest)
         page = site.run_page(run, children[run.run_id], by_id.get(run.parent), left_out)
+        unreachable = left_out.get(exporting.ALL_FILES, unreachable)
         site.write(place, {"index.html": page})
         if time.monotonic() - reported > 2:
             reported = time.monotonic()
             print(f"{number:,} of {len(found):,} runs", flush=True)
+    if unreachable:
+        print(f"Not all files could be reached; the pages of their runs say why, for example: {unreachable}")

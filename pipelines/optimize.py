@@ -59,7 +59,7 @@ def main(settings: OptimizeSettings) -> None:
 
 def print_result(result: OptimizeResult) -> None:
     """What stands on the terminal in the end."""
-    print(f"\n{tables.ascent(result.searches)}\n{runs.signpost(result.run_id, result.model)}")
+    print(f"\n{tables.on_terminal(tables.ascent(result.searches))}\n{runs.signpost(result.run_id, result.model)}")
 
 
 def log_searches(run: runs.TrackedRun, searches: Searches, data: dataset.Split, title: str) -> Any:

@@ -85,7 +85,8 @@ def run(settings: PredictSettings) -> PredictResult:
 
 def main(settings: PredictSettings) -> None:
     result = run(settings)
-    print(f"\n{tables.predicted(result.files[:MOST_NAMED], result.probabilities, result.class_names)}")
+    table = tables.predicted(result.files[:MOST_NAMED], result.probabilities, result.class_names)
+    print(f"\n{tables.on_terminal(table)}")
     if len(result.files) > MOST_NAMED:
         print(f"and {len(result.files) - MOST_NAMED} more; all are in predictions.json")
     print("\n".join(f"Skipped {name}: {reason}." for name, reason in result.skipped[:MOST_NAMED]))

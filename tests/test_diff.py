@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 
 from mnist_cnn.data import intervals
-from mnist_cnn.reporting import diff_page
-from mnist_cnn.settings import DiffSettings
+from mnist_cnn.reporting import diff_page, formats
+from mnist_cnn.settings import DiffSettings, TrainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import reading, records, runs
 from pipelines import diff
 from pipelines.__main__ import call
+from tests.reporting_examples import HOSTILE
 
 NAME = "<b>four</b> $x$ | `y`"
 
@@ -76,8 +78,65 @@ def test_numbers_that_are_no_shares_are_not_written_in_percent() -> None:
     ]
     cells = {row.cells[0].text: row.cells[1].text for row in diff_page.metrics(runs)}
     assert cells["test_loss"] == "0.031 (0.028 to 0.034)" and cells["test_accuracy"] == "90.0 % (80.0 to 100.0)"
+    named = [dataclasses.replace(run, made_of={"settings": {"<b>": run.made_of["settings"]["seed"]}}) for run in runs]
+    assert "| settings | <b> | 123456 | 123457 |" in diff_page.summary(named, [])
     (seed,) = diff_page.differing(runs, "settings")
     assert [cell.text for cell in seed.cells] == ["seed", "123456", "123457"]
+
+
+def test_quotes_of_the_shell_and_what_one_run_did_not_note_are_no_difference(client, small_dataset: Path) -> None:
+    made = []
+    for number, word in enumerate(("'/tmp/my set.npz'", "/tmp/my set.npz")):
+        with runs.tracked_run("train", name=f"run {number}") as run:
+            client.log_param(run.run_id, "dataset", word)
+            run.log_settings(TrainSettings(dataset=str(small_dataset), seed=number), {})
+            run.log_params({"json": "true"} if number else {"epochs": "3"})
+            run.set_tags({"version.keras": "3", **({"version.other": "1", "hardware.gpu": "none"} if number else {})})
+            made.append(run.run_id)
+    result = diff.run(DiffSettings(runs=",".join(made)))
+    rows = {group: [row.cells[0].text for row in diff_page.differing(result.runs, group)] for group in diff_page.GROUPS}
+    assert rows == {"settings": ["seed"], "code": [], "data": [], "versions and hardware": []}
+    page = (reading.read_bytes(result.run_id, "diff.html") or b"").decode()
+    assert "The same in all: code." in page
+    assert "Not noted by every run, and the same in those that did: data, versions and hardware." in page
+    client.log_text(made[0], "{}", "settings.json")
+    assert records.records_of(made[0]).made_of["settings"]["dataset"] == "'/tmp/my set.npz'"
+
+
+def test_a_long_description_keeps_its_command_and_says_how_much_more_the_page_has() -> None:
+    shown = [
+        diff_page.RunShown(
+            f"{number:032x}", HOSTILE * 4, "train", "FINISHED", 1.0,
+            {"settings": {"long": str(number) * 9000, "seed": str(number),
+                          **{f"of_{number}_{n}": "a|b" for n in range(40)}}},
+            {}, {}, {},
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    half = intervals.Share(0.5, 0.4, 0.6)
+    differences = [(f"share_{n}_accuracy", intervals.difference("A", "B", half, half)) for n in range(140)]
+    note = diff_page.description(shown, differences)
+    assert 5000 < len(note) <= 6500 and note.endswith("`diff.html` has it all, with curves and pictures.")
+    assert "| settings | seed | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 |" in note and "99999" not in note
+    rows = note.count("| settings |")
+    more = [int(number) for number in re.findall(r"^(\d+) more in `diff.html`.$", note, re.MULTILINE)]
+    assert rows > 5 and note.count("- `share_") > 3
+    assert more == [322 - rows, 140 - note.count("- `share_")]
+
+
+def test_a_note_of_any_length_keeps_the_command_below_it(client) -> None:
+    with runs.tracked_run("train", name="long") as run:
+        run.log_settings(TrainSettings(epochs=3), {})
+        run.describe("one line\n" * 2000)
+    note = client.get_run(run.run_id).data.tags["mlflow.note.content"]
+    assert 7900 < len(note) <= 8000 and "one line\n\nThe rest is longer than" in note
+    assert note.endswith("Its command was:\n~~~\nmlflow run . -e train -P epochs=3\n~~~\n")
+
+
+def test_a_learning_rate_is_no_share() -> None:
+    shares = ("recognised_rate", "recognised_rate/readable/noise", "test_accuracy", "near_real_share", "cas_plain")
+    assert all(map(formats.is_share, shares))
+    assert not any(map(formats.is_share, ("training_learning_rate", "learning_rate", "learning_rate/a", "test_loss")))
 
 
 def test_any_run_can_be_shown(client, pair: list[str]) -> None:

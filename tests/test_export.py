@@ -11,9 +11,11 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from commands import browser_page, pictures_folder
+from markupsafe import escape
 
 from mnist_cnn.settings import SettingError, TrainSettings
-from mnist_cnn.tracking import runs
+from mnist_cnn.tracking import frames, reading, runs
 from pipelines.__main__ import call
 
 NAME = "</script><script>document.title='taken'</script> <b>x</b>"
@@ -65,7 +67,10 @@ def test_a_site_has_every_run_with_its_files(home: Path, capsys) -> None:
     assert not (folder / "files" / "large.bin").exists()
     one = (folder / "index.html").read_text()
     assert "taken'</script>" not in one and 'src="files/figures/curves%201%20%26%202.png"' in one
-    assert re.search(r"large\.bin <span class=\"quiet\">not copied", one) and "../" + rows["below"]["run_id"] in one
+    assert (
+        re.search(r"large\.bin <span class=\"quiet\">not copied: larger than 1 MB<", one)
+        and "../" + rows["below"]["run_id"] in one
+    )
     assert json.loads(re.search(r'id="points">(.*?)</script>', one)[1])["train_loss"] == [
         [0, 1.0],
         [1, 0.5],
@@ -113,6 +118,95 @@ def test_experiments_are_chosen_by_name(home: Path) -> None:
         call("export", ["--to", "site", "--experiments", "theirs"])
     call("export", ["--to", "site", "--experiments", "mine"])
     assert data_of((home / "site" / "index.html").read_text()) == []
+
+
+def test_no_password_leaves_the_store(home: Path, capsys) -> None:
+    client, address = mlflow.MlflowClient(), "postgresql://u:{}@host/x"
+    for word in ("SECRETPW", "OTHERPW"):
+        run = client.create_run("0", tags={"kind": "sweep", "reason": f"Failed: {address.format(word)}"})
+        for name in ("storage", "not known"):
+            client.log_param(run.info.run_id, name, f"'{address.format(word)}'")
+        client.set_tag(run.info.run_id, "mlflow.note.content", f"of `{address.format(word)}`\n\nand more")
+        client.set_terminated(run.info.run_id)
+    call("export", ["--to", "site"])
+    exported = "".join(file.read_text() for file in (home / "site").rglob("*.html"))
+    call("diff", ["--runs", ",".join(run.info.run_id for run in client.search_runs(["0"], "tags.kind = 'sweep'")[:2])])
+    compared = reading.read_bytes(client.search_runs(["0"], max_results=1)[0].info.run_id, "diff.html").decode()
+    table = frames.runs("sweep").to_csv()
+    for shown in (exported, compared, capsys.readouterr().out, table):
+        assert "SECRETPW" not in shown and "OTHERPW" not in shown
+    assert exported.count("postgresql://u@host/x") >= 8 and "u@host" in table
+
+
+def test_a_run_below_a_deleted_one_stands_by_itself(home: Path) -> None:
+    client = mlflow.MlflowClient()
+    (above,) = client.search_runs(["0"], "tags.kind = 'train'")
+    client.delete_run(above.info.run_id)
+    call("export", ["--to", "site"])
+    rows = {row["name"]: row for row in data_of((home / "site" / "index.html").read_text())}
+    assert rows.keys() == {"below", "<i>L2</i>"} and rows["below"]["parent"] == ""
+
+
+def test_figures_are_shown_and_the_timeline_is_a_list_of_files(home: Path) -> None:
+    client = mlflow.MlflowClient()
+    with runs.tracked_run("optimize", name="search") as run:
+        run.log_bytes(b"\x89PNG", "figures/finals.png")
+        for step in range(3):
+            run.log_image(np.zeros((28, 28), np.uint8), "7", step)
+        run.describe("of class &lt;b&gt; <i>seven</i>")
+    names = [file.path for file in client.list_artifacts(run.run_id, "images")]
+    call("export", ["--to", "site"])
+    page = (home / "site" / "runs" / run.run_id / "index.html").read_text()
+    assert '<pre class="note">of class &lt;b&gt; &lt;i&gt;seven&lt;/i&gt;' in page
+    assert re.findall(r'<img [^>]*src="([^"]*)"', page) == ["files/figures/finals.png"]
+    assert f"{len(names)} files of the timeline</summary>" in page and len(names) >= 3
+    for name in names:
+        assert page.count(f">{name}</a>") == 1 and (home / "site" / "runs" / run.run_id / "files" / name).exists()
+
+
+def test_files_that_cannot_be_reached_are_named_with_the_reason(home: Path, capsys) -> None:
+    client = mlflow.MlflowClient()
+    elsewhere = client.create_experiment("elsewhere", artifact_location="s3://bucket/x")
+    lost = [client.create_run(elsewhere, run_name=name).info.run_id for name in "ab"]
+    with pytest.raises(ImportError, match="No module named '[a-z0-9]+'$") as caught:
+        client.list_artifacts(lost[0])
+    call("export", ["--to", "site"])
+    assert f"the pages of their runs say why, for example: {caught.value}\n" in capsys.readouterr().out
+    page = (home / "site" / "runs" / lost[0] / "index.html").read_text()
+    assert f'all files <span class="quiet">not copied: {escape(str(caught.value))}</span>' in page
+    mlflow.set_experiment("Default")
+    call("diff", ["--runs", ",".join(lost)])
+    said = capsys.readouterr().out
+    for letter in "AB":
+        assert f"\n{letter}: its files cannot be read ({caught.value}), so no picture of it is shown.\n" in said
+    compared = client.search_runs(["0"], "tags.kind = 'diff'")[0].info.run_id
+    assert (reading.read_bytes(compared, "diff.html") or b"").count(b"cannot be read (No module named") == 2
+
+
+@pytest.mark.slow
+def test_nothing_sticks_out_of_the_page_of_a_run(home: Path, tmp_path: Path) -> None:
+    long = "training_recognised_share_of_a_very_long_name/readable/tuned_L2/noisy_digit_high"
+    with runs.tracked_run("optimize", name="n" * 100) as run:
+        run.log_params({"dataset": f"/home/somebody/{'folder/' * 20}my.npz", "learning_rate": "0.001"})
+        run.log_metrics({long: 0.123456, "recognised_rate": 0.5})
+        run.log_bytes(bytes(3), f"figures/{long.replace('/', '_')}_of_{'x' * 60}.txt")
+        run.log_bytes(bytes(3_000_000), f"{'y' * 120}.bin")
+        run.log_image(np.zeros((28, 28), np.uint8), "z" * 80, 0)
+    call("export", ["--to", "site", "--largest_file", "2"])
+    with browser_page() as page:
+        for width in (1200, 390):
+            page.set_viewport_size({"width": width, "height": 1600})
+            page.goto((home / "site" / "runs" / run.run_id / "index.html").as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+            page.screenshot(path=pictures_folder(tmp_path) / f"exported_run_{width}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            hidden = "[...document.querySelectorAll('.wide')].filter((each) => each.scrollWidth > each.clientWidth)"
+            lines = page.locator("td[data-value='0.123456']").evaluate(
+                "(each) => { const area = document.createRange(); area.selectNodeContents(each);"
+                " return area.getClientRects().length; }"
+            )
+            assert lines == 1, "a number stands on one line"
+            assert page.evaluate(f"{hidden}.map((each) => each.innerText)") == []
 
 
 @pytest.mark.slow

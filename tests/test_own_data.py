@@ -189,6 +189,7 @@ def test_tables_and_descriptions_show_names_and_escape_them(four: Path) -> None:
     assert result.classes()["name"] == list(NAMES) and "name" not in examples.evaluated().classes()
     text = descriptions.evaluation("models:/m-1", examples.digits(), result)
     assert "| &lt;b&gt;bold&lt;/b&gt; |" in text and r"| \`a\|b\` |" in text and "<b>" not in text
+    assert "| <b>bold</b> |" in tables.on_terminal(tables.as_markdown(["name"], [["<b>bold</b>"]]))
     found = examples.searches(kinds("0,1+2", "noise", num_classes=10), class_names=NAMES)
     assert "noise → &lt;b&gt;bold" in tables.ascent(found) and "noise → 0" not in tables.ascent(found)
 

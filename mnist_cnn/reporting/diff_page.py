@@ -17,14 +17,20 @@ from mnist_cnn.reporting.comparison_page import verdicts
 from mnist_cnn.reporting.figure_style import as_svg, styled
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.pages import cell as as_cell
-from mnist_cnn.reporting.rendering import render
-from mnist_cnn.reporting.tables import as_markdown
+from mnist_cnn.reporting.rendering import markdown, render
+from mnist_cnn.reporting.tables import as_markdown, on_terminal
+from mnist_cnn.settings.fields import cut
 
 LETTERS = "ABCDEFGH"
 """Runs are called by these, since names may be long, and alike."""
 
 MOST_CURVES, MOST_PICTURES = 12, 6
 GROUPS = ("settings", "code", "data", "versions and hardware")
+
+LONGEST = 6500
+"""Characters of the description: MLflow cuts it at 8,000, with the command below it."""
+
+NO_DIFFERENCE = "No difference is noted in settings, code, data and versions."
 
 Curves = Mapping[str, Mapping[int, float]]
 
@@ -33,7 +39,8 @@ Curves = Mapping[str, Mapping[int, float]]
 class RunShown:
     """What is known of a run. made_of: for each of `GROUPS` its words by name. metrics: last values.
 
-    curves: step -> value of each metric that has several. pictures: PNGs by name.
+    curves: step -> value of each metric that has several. pictures: PNGs by name. unreachable: why its files are not
+    read; empty where they are.
     """
 
     run_id: str
@@ -45,19 +52,26 @@ class RunShown:
     metrics: Mapping[str, float]
     curves: Curves
     pictures: Mapping[str, bytes]
+    unreachable: str = ""
 
 
 def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
     """One HTML page without any other file. differences: of shares, each with the metric's name."""
     letters = LETTERS[: len(runs)]
     groups = {group: rows for group in GROUPS if (rows := differing(runs, group))}
+    words = {group: [run.made_of.get(group, {}) for run in runs] for group in GROUPS}
+    same = [
+        group for group, noted in words.items() if any(noted[0].values()) and all(each == noted[0] for each in noted)
+    ]
     return render(
         "diff.html",
         title="Runs told apart",
         subtitle=", ".join(f"{letter}: {run.name}" for letter, run in zip(letters, runs, strict=True)),
         runs=_overview(runs),
+        unreachable=_unreachable(runs),
         groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
-        same=[group for group in GROUPS if group not in groups],
+        same=same,
+        partly=[group for group in GROUPS if group not in groups and group not in same],
         metrics=Table(["metric", *letters], metrics(runs)),
         differences=_verdict_rows(differences),
         curves={name: Markup(as_svg(figure)) for name, figure in _curves(runs).items()},
@@ -66,10 +80,30 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
 
 
 def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
-    """The description of the run that holds the page, as Markdown."""
+    """The description of the run that holds the page, as Markdown: of what differs as much as MLflow keeps."""
+    named = [(letter, cut(run.name), run) for letter, run in _named(runs)]
+    room = LONGEST - sum(len(markdown(name)) + len(run.run_id) + 40 for _, name, run in named)
+    rows, verdicts = _differing_rows(runs), _verdict_rows(differences)
+    # what most runs have a word for comes first
+    own = _that_fit(sorted(rows, key=lambda row: row.count("–")), 2 * room // 3)
+    shown = _that_fit([list(verdict.values()) for verdict in verdicts], room // 3)
     return render(
-        "descriptions/diff.md", runs=_named(runs), table=_differing_table(runs), differences=_verdict_rows(differences)
-    )
+        "descriptions/diff.md", runs=named, no_difference=NO_DIFFERENCE,
+        table=_as_table(runs, [row for row in rows if row in own]), more_rows=len(rows) - len(own),
+        differences=[verdict for verdict in verdicts if list(verdict.values()) in shown],
+        more_differences=len(verdicts) - len(shown),
+    )  # fmt: skip
+
+
+def _that_fit(rows: Sequence[list[str]], room: int) -> list[list[str]]:
+    """The rows that fit into so many characters of Markdown."""
+    kept = []
+    for row in rows:
+        size = sum(len(markdown(cell)) + 3 for cell in row) + 8
+        if size <= room:
+            room -= size
+            kept.append(row)
+    return kept
 
 
 def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
@@ -77,18 +111,33 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
     names = [f"{letter}  {run.name} ({run.run_id}), {run.kind}, {run.state}" for letter, run in _named(runs)]
     lines = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _verdict_rows(differences)]
     return "\n".join(
-        [*names, "", _differing_table(runs) or "Settings, code, data and versions are the same.", "", *lines]
+        [
+            *names,
+            *_unreachable(runs),
+            "",
+            on_terminal(_as_table(runs, _differing_rows(runs))) or NO_DIFFERENCE,
+            "",
+            *lines,
+        ]
     )
+
+
+def _unreachable(runs: Sequence[RunShown]) -> list[str]:
+    return [f"{letter}: its files cannot be read ({run.unreachable}), so no picture of it is shown."
+            for letter, run in _named(runs) if run.unreachable]  # fmt: skip
 
 
 def _named(runs: Sequence[RunShown]) -> list[tuple[str, RunShown]]:
     return list(zip(LETTERS, runs, strict=False))
 
 
-def _differing_table(runs: Sequence[RunShown]) -> Markup:
-    rows = [
+def _differing_rows(runs: Sequence[RunShown]) -> list[list[str]]:
+    return [
         [group, *(cell.text for cell in map(as_cell, row.cells))] for group in GROUPS for row in differing(runs, group)
     ]
+
+
+def _as_table(runs: Sequence[RunShown], rows: Sequence[list[str]]) -> Markup:
     return as_markdown(["what", "name", *LETTERS[: len(runs)]], rows) if rows else Markup("")
 
 
@@ -97,13 +146,13 @@ def _verdict_rows(differences: Sequence[tuple[str, Difference]]) -> list[dict[st
 
 
 def differing(runs: Sequence[RunShown], group: str) -> list[Row]:
-    """A row for each setting, or the like, that is not the same in all runs."""
+    """A row for each setting that is not the same in all runs, or for each other word, in all that noted it."""
     of_runs = [run.made_of.get(group, {}) for run in runs]
     names = dict.fromkeys(name for words in of_runs for name in words)
     rows = {name: [words.get(name, "") for words in of_runs] for name in names}
     return [
         Row([Cell(name), *(Cell(word or "–") for word in words)])  # as it is: two seeds may differ in their last digit
-        for name, words in rows.items() if len({*words}) > 1
+        for name, words in rows.items() if len({*words} if group == "settings" else {*words} - {""}) > 1
     ]  # fmt: skip
 
 

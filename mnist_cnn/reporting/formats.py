@@ -25,8 +25,8 @@ def interval(rate: float, low: float, high: float, unit: str = "") -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric of that name is a share, which is written in percent."""
-    return re.search(r"(accuracy|rate|share|cas_plain|cas_augmented)(/|$)", metric) is not None
+    """Whether a metric of that name is a share, which is written in percent. A learning rate is none."""
+    return re.search(r"(accuracy|(?<!learning_)rate|share|cas_plain|cas_augmented)(/|$)", metric) is not None
 
 
 def clock(seconds: float) -> str:

@@ -12,14 +12,21 @@ from markupsafe import Markup
 
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.rendering import render
+from mnist_cnn.reporting.tables import on_terminal
 
 PICTURES = (".png", ".gif", ".jpg", ".jpeg")
+
+TIMELINE = "images/"
+"""Where a run has the pictures of its timeline: too many to be shown."""
 
 
 def index(runs: Sequence[Any], registry: Sequence[Mapping[str, Any]], title: str) -> str:
     """The page of all runs. runs: with the fields of `mnist_cnn.tracking.exporting.ExportedRun`."""
     fields = ("run_id", "name", "kind", "status", "experiment", "started", "seconds", "parent", "params", "metrics")
+    there = {run.run_id for run in runs}
     rows = [{name: getattr(run, name) for name in fields} for run in runs]
+    for row in rows:
+        row["parent"] = row["parent"] if row["parent"] in there else ""  # one below a deleted run stands by itself
     versions = [
         Row([
             version["model"], Cell(version["version"], float(version["version"]), ""), ", ".join(version["aliases"]),
@@ -46,21 +53,26 @@ def _sweep_row(run: Any) -> Row:
     ])  # fmt: skip
 
 
-def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Sequence[str]) -> str:
-    """The page of one run. parent: the run above, or None. left_out: files that were not copied."""
+def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[str, str]) -> str:
+    """The page of one run. parent: the run above, or None. left_out: what was not copied, and why."""
+    timeline = [path for path in run.files if path.startswith(TIMELINE)]
+    files = [(path, size) for path, size in run.files.items() if path not in timeline]
     return render(
         "site_run.html",
         title=run.name,
         subtitle=f"{run.kind or 'run'} · {run.status} · {run.run_id}",
         run=run,
+        note=on_terminal(run.note),
         parent=parent,
         children=children,
         settings=_table("setting", run.params),
         metrics=_table("metric", run.metrics),
         tags=_table("tag", run.tags),
         curves=as_script(run.curves) if run.curves else None,
-        pages=[path for path in run.files if path.endswith(".html")],
-        pictures=[path for path in run.files if path.lower().endswith(PICTURES)],
+        pages=[path for path, _ in files if path.endswith(".html")],
+        pictures=[path for path, _ in files if path.lower().endswith(PICTURES)],
+        files=files,
+        timeline=timeline,
         left_out=left_out,
     )
 

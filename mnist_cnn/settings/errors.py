@@ -11,8 +11,8 @@ LONGEST = 300
 
 def printable(text: object) -> str:
     """A text in one line: no password of an address, and no character by which a terminal is driven."""
-    words = re.sub(r"\S+", lambda word: hide_password(word[0]), re.sub(r"\s*\n\s*", " ", str(text)))
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    line = hide_passwords(re.sub(r"\s*\n\s*", " ", str(text)))
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
 def one_line(text: object, longest: int = LONGEST) -> str:
@@ -20,6 +20,11 @@ def one_line(text: object, longest: int = LONGEST) -> str:
     line = printable(text)
     end = longest // 2
     return line if len(line) <= longest else f"{line[: longest - end - 1]}…{line[-end:]}"
+
+
+def hide_passwords(text: str) -> str:
+    """A text of any length without the passwords of the addresses in it."""
+    return re.sub(r"\S+", lambda word: hide_password(word[0]), text)
 
 
 def hide_password(address: str) -> str:

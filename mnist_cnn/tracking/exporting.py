@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mnist_cnn.settings.errors import SettingError
-from mnist_cnn.tracking import models, reading
+from mnist_cnn.settings.errors import SettingError, hide_password, hide_passwords
+from mnist_cnn.tracking import models, reading, store
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
 from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
@@ -23,6 +22,8 @@ Points = list[list[float]]
 
 TAGS = ("version", "hardware.", "git.", "mlflow.source.git.", "reason", "sweep", "goals", "trial", "decision", "again")
 """Beginnings of the names of tags that are shown."""
+
+ALL_FILES = "all files"
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def _exported(run: Run, experiment: str) -> ExportedRun:
         started=info.start_time,
         seconds=reading.seconds_of(run),
         parent=tags.get(PARENT_TAG, ""),
-        note=tags.get(NOTE_TAG, ""),
-        params=dict(run.data.params),
+        note=hide_passwords(tags.get(NOTE_TAG, "")),
+        params=reading.params_of(run),
         metrics=dict(run.data.metrics),
-        tags={name: text for name, text in tags.items() if name.startswith(TAGS)},
+        tags={name: hide_password(text) for name, text in tags.items() if name.startswith(TAGS)},
         models=models.uris_of(run),
         artifact_uri=info.artifact_uri,
     )  # fmt: skip
@@ -88,31 +89,44 @@ def add_curves(run: ExportedRun) -> None:
             run.curves[name] = [[step, value] for step, value in sorted(points.items())]
 
 
-def copy_files(run: ExportedRun, folder: Path, largest: float) -> list[str]:
-    """Copy the files of a run into a folder, and say which were larger than `largest` bytes, or could not be read."""
-    left_out = []
-    repository = get_artifact_repository(run.artifact_uri)
-    for path, size in _files(repository, ""):
-        target = (folder / path).resolve()
-        if size > largest or not target.is_relative_to(folder.resolve()):
-            left_out.append(path)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            repository.download_artifacts(path, str(folder))
-            run.files[path] = size
-        except (MlflowException, OSError):
-            left_out.append(path)
+def copy_files(run: ExportedRun, folder: Path, largest: float) -> dict[str, str]:
+    """Copy the files of a run into a folder.
+
+    Gives what was not copied, each with the reason: files above `largest` bytes, and those that cannot be reached.
+    """
+    left_out: dict[str, str] = {}
+    with _noting(ALL_FILES, left_out):
+        repository = get_artifact_repository(run.artifact_uri)
+        for path, size in _files(repository, "", left_out):
+            target = (folder / path).resolve()
+            if size > largest or not target.is_relative_to(folder.resolve()):
+                left_out[path] = f"larger than {largest / 1e6:g} MB" if size > largest else "its name leads elsewhere"
+                continue
+            with _noting(path, left_out):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                repository.download_artifacts(path, str(folder))
+                run.files[path] = size
     return left_out
 
 
-def _files(repository: Any, folder: str) -> Iterator[tuple[str, int]]:
-    with suppress(MlflowException, OSError):
-        for file in sorted(repository.list_artifacts(folder or None), key=lambda file: file.path):
-            if file.is_dir:
-                yield from _files(repository, file.path)
-            else:
-                yield file.path, int(file.file_size or 0)
+def _files(repository: Any, folder: str, left_out: dict[str, str]) -> Iterator[tuple[str, int]]:
+    found: list[Any] = []
+    with _noting(f"{folder}/" if folder else ALL_FILES, left_out):
+        found = sorted(repository.list_artifacts(folder or None), key=lambda file: file.path)
+    for file in found:
+        if file.is_dir:
+            yield from _files(repository, file.path, left_out)
+        else:
+            yield file.path, int(file.file_size or 0)
+
+
+@contextmanager
+def _noting(what: str, left_out: dict[str, str]) -> Iterator[None]:
+    """Go on where a store of files fails, and note why."""
+    try:
+        yield
+    except Exception as error:  # each kind of store raises errors of its own, boto3 that is not installed, for example
+        left_out[what] = store.first_line(error)
 
 
 def registry() -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ def _row(run: Run) -> dict[str, Any]:
     values = (info.run_id, info.run_name, kind, info.status, info.start_time, reading.seconds_of(run))
     return {
         **dict(zip(RUN_COLUMNS, values, strict=True)),
-        **{f"params.{name}": value for name, value in _typed(command, run.data.params).items()},
+        **{f"params.{name}": value for name, value in _typed(command, reading.params_of(run)).items()},
         **{f"metrics.{name}": value for name, value in run.data.metrics.items()},
     }
 

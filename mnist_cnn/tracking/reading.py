@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from mnist_cnn.data import npz
+from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, store
 from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
 
@@ -43,6 +44,11 @@ def required_run(run_id: str, setting: str = "run") -> Run:
         raise store.TrackingError(
             f"`{setting}` must be the id of a run in {store.shown_uri()}; got {run_id!r}. ({store.first_line(error)})"
         ) from error
+
+
+def params_of(run: Run) -> dict[str, str]:
+    """The parameters as they may be shown: `mlflow run` logs a storage's address as typed, with its password."""
+    return {name: hide_password(word) for name, word in run.data.params.items()}
 
 
 def seconds_of(run: Run) -> float | None:

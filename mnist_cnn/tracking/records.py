@@ -15,6 +15,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from mnist_cnn.settings import show
+from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, reading, store
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
@@ -25,6 +27,9 @@ SAME_SEARCH = ("target", "start", "start_class", "start_image", "seed")
 """Columns of the table of searches that say from where and to what."""
 
 FIGURES = "figures"
+
+NO_SETTINGS = ("run_name", "json")
+"""What a run is called, and how its result is printed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Records:
     curves: Mapping[str, Mapping[int, float]]
     pictures: Mapping[str, bytes]
     hits: Mapping[str, Hits]
+    unreachable: str = ""
+    """Why the files of the run cannot be read; empty where they can."""
 
     @property
     def seconds(self) -> float:
@@ -64,13 +71,23 @@ def records_of(run_id: str) -> Records:
         reason = store.first_line(error)
         raise TrackingError(f"{store.shown_uri()} holds no run {run_id!r}. ({reason})") from error
     curves = reading.history(run_id, sorted(run.data.metrics))
+    stored: dict[str, Any] = {}
+    pictures: dict[str, bytes] = {}
+    hits: dict[str, Hits] = {}
+    unreachable = ""
+    try:
+        stored = reading.read_json(run_id, SETTINGS_FILE)
+        pictures, hits = _pictures(run_id), _hits(run)
+    except Exception as error:  # each kind of store raises errors of its own, boto3 that is not installed, for example
+        unreachable = store.first_line(error)
     return Records(
         run=run,
         kind=run.data.tags.get(KIND_TAG, "unknown"),
-        made_of=_made_of(run),
+        made_of=_made_of(run, stored),
         curves={name: points for name, points in curves.items() if len(points) > 1},
-        pictures=_pictures(run_id),
-        hits=_hits(run),
+        pictures=pictures,
+        hits=hits,
+        unreachable=unreachable,
     )
 
 
@@ -90,18 +107,28 @@ def document(run_id: str) -> dict[str, Any]:
     }
 
 
-def _made_of(run: Run) -> dict[str, dict[str, str]]:
-    tags, stored = run.data.tags, reading.read_json(run.info.run_id, SETTINGS_FILE)
+def _made_of(run: Run, stored: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    tags = run.data.tags
     code = {
         "commit": tags.get("mlflow.source.git.commit", ""),
         "uncommitted changes": tags.get("git.uncommitted_changes", ""),
         "files of the command": str(stored.get("made_of", {}).get("code", ""))[:16],
     }
     around = {
-        name.replace(".", ", "): text for name, text in tags.items() if name.startswith(("version.", "hardware."))
+        name.replace(".", ", "): hide_password(text)
+        for name, text in tags.items()
+        if name.startswith(("version.", "hardware."))
     }
-    settings = {name: word for name, word in run.data.params.items() if name != "run_name"}
-    return {"settings": settings, "code": code, "data": _data(run), "versions and hardware": around}
+    return {"settings": _settings(run, stored), "code": code, "data": _data(run), "versions and hardware": around}
+
+
+def _settings(run: Run, stored: Mapping[str, Any]) -> dict[str, str]:
+    """As the command read them; as parameters, which `mlflow run` logs with quotes of the shell, where no file is."""
+    values = dict(stored.get("settings") or {})
+    space = values.pop("space", None) or {}
+    words = {name: hide_password(show(value)) for name, value in {**values, **space}.items()}
+    words = words or reading.params_of(run)
+    return {name: word for name, word in words.items() if word and name not in NO_SETTINGS}
 
 
 def _data(run: Run) -> dict[str, str]:

@@ -45,6 +45,8 @@ RESUMED_FROM_TAG = "resumed_from"
 SETTINGS_FILE = "settings.json"
 SECONDS_BETWEEN_FLUSHES = 2.0
 LONGEST_NAME = 250
+LONGEST_NOTE = 8000
+CUT = "\n\nThe rest is longer than a description can be."
 
 INVENTED_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")
 """The form of the names that MLflow invents, such as `capable-wolf-101`."""
@@ -135,7 +137,13 @@ class TrackedRun:
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def describe(self, note: str) -> None:
-        """The page's description in the UI, as Markdown, with the command of the run below it."""
+        """The page's description in the UI, as Markdown, with the command of the run below it.
+
+        A note that MLflow would cut is cut here, between two lines, so that the command stays.
+        """
+        room = LONGEST_NOTE - len(self._repeat)
+        if len(note) > room:
+            note = note[: max(0, room - len(CUT))].rpartition("\n")[0] + CUT
         self.set_tags({NOTE_TAG: note + self._repeat})
 
     def log_metrics(
