@@ -57,17 +57,49 @@ def test_searches_with_seeds_are_done_again_in_the_network_of_then(client, small
     assert "equal to the last bit." in (said := capsys.readouterr().out) and "the others are not" not in said
 
 
+@pytest.mark.slow
+def test_the_best_trial_of_trainings_is_trained_with_other_seeds(client, small_dataset: Path, capsys) -> None:
+    words = ["--n_trials=1", "--epochs=1", "--batch_size=500", "--pruner=none", "--sweep=trainings"]
+    call("sweep_training", [f"--dataset={small_dataset}", *words])
+    call("seeds", ["--of=replay", "--trial=trainings:0", "--seeds=2"])
+    (run,) = client.search_runs(["0"], "tags.kind = 'seeds'", max_results=1)
+    (trial,) = client.search_runs(["0"], "tags.kind = 'trial'", max_results=1)
+    children = reading.runs_below(run.info.run_id).values()
+    assert {child.data.tags["kind"] for child in children} == {"train"}
+    assert sorted(child.data.params["seed"] for child in children) == ["0", "1"]
+    for name in ("learning_rate", "weight_decay", "dropout", "batch_size", "epochs", "dataset"):
+        assert {child.data.params[name] for child in children} == {trial.data.params[name]}
+    capsys.readouterr()
+    call("replay", ["--trial=trainings:0", "--seed=1", "--run_name=once more"])
+    assert "test accuracy" in capsys.readouterr().out
+    (again,) = client.search_runs(["0"], "tags.kind = 'train'", max_results=1)
+    (same,) = (child for child in children if child.data.params["seed"] == "1")
+    assert again.data.metrics["test_loss"] == same.data.metrics["test_loss"] and again.info.run_name == "once more"
+    with pytest.raises(SettingError, match="`steps` is not a setting of `train`"):
+        call("replay", ["--trial=trainings:0", "--steps=3"])
+
+
 def test_what_cannot_be_run_with_seeds_is_refused(client) -> None:
     for words, why in (
         (["--seeds", "1"], "`seeds` must be a whole number from 2 to 1,000"),
         (["--seeds", "3", "--epoch", "1"], "`epoch` is not a setting of `seeds`; got '1'. Did you mean `epochs`"),
         (["--seeds", "3", "--targets", "all"], "`targets` is not a setting of `train`"),
         (["--seeds", "3", "--epochs", "0"], "`epochs` must be a whole number from 1"),
+        (["--seeds", "2", "--seed", str(2**31 - 1)], "`seed` must be a whole number from 0 to .*; got 2147483648"),
     ):
         with pytest.raises(SettingError, match=why):
             call("train", words)
     with pytest.raises(SettingError, match="`seeds` is not a setting of `evaluate`"):
         call("evaluate", ["--seeds", "3"])
+    before = len(client.search_runs(["0"]))
+    for words, why in (
+        (["--of=optimize", "--targets=30"], "`targets`: this data set has classes 0 to 9; got '30'"),
+        (["--of=replay", "--trial=none:1"], "holds no sweep 'none'"),
+    ):
+        with pytest.raises(SettingError, match=why):
+            call("seeds", words)
+    assert len(client.search_runs(["0"])) == before, "no run was opened"
+    assert SeedsSettings(seeds=2, seed=2**31 - 2).all_seeds == (2**31 - 2, 2**31 - 1)
     assert SeedsSettings(seeds=2, epochs=3).first == TrainSettings(epochs=3)
 
 

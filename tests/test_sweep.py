@@ -430,7 +430,7 @@ def test_any_name_will_do(client, words: list[str], name: str) -> None:
     (command,) = result.commands
     trial = shlex.split(command)[-1].removeprefix("trial=")
     assert trial == f"{name}:{result.best[0].number}"
-    assert sweep_runs.settings_of_trial(trial)["l2_weight"] == float(result.best[0].settings["l2_weight"])
+    assert sweep_runs.settings_of_trial(trial).l2_weight == float(result.best[0].settings["l2_weight"])
     data = next(word for word in words if word.startswith("--dataset"))
     call("compare", [f"--sweeps={name}, {name}", "--confirm=0", data])
     (compared,) = client.search_runs(["0"], "tags.kind = 'compare'", max_results=1)

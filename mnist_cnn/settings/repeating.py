@@ -99,7 +99,9 @@ class SeedsSettings(_WithChanges, command="seeds"):
 
     @pydantic.model_validator(mode="after")
     def _can_be_run(self) -> Self:
-        _ = self.first
+        first = self.first
+        for seed in self.all_seeds:
+            first.replace(seed=seed)
         return self
 
     @property
@@ -107,6 +109,11 @@ class SeedsSettings(_WithChanges, command="seeds"):
         """The settings of the command, with the first seed."""
         own = next(other for other in self.OTHERS if self.of == other.COMMAND)
         return own.from_words(self.changes)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        first: Any = self.first
+        return tuple(range(first.seed, first.seed + self.seeds))
 
 
 class AgainSettings(_WithChanges, command="again"):

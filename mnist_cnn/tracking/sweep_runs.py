@@ -160,8 +160,8 @@ def restore(run_id: str) -> bool:
     return True
 
 
-def settings_of_trial(trial: str) -> dict[str, Any]:
-    """The settings of a trial of `sweep`, by SWEEP:NUMBER or the id of its run. Raises `TrackingError`."""
+def settings_of_trial(trial: str) -> OptimizeSettings | TrainSettings:
+    """The settings of a trial, by SWEEP:NUMBER or the id of its run. Raises `TrackingError`."""
     sweep, colon, number = trial.rpartition(":")
     run_id = trial
     if colon:
@@ -178,11 +178,11 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
         raise TrackingError(
             f"`trial` must be of the form SWEEP:NUMBER, or the id of a trial's run; got {trial!r}."
         ) from error
-    if run.data.tags.get(KIND_TAG) != "trial" or "targets" not in run.data.params:
-        raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep of input images.")
-    _, words = words_of_trial(run)
-    settings = OptimizeSettings.from_words(words)
-    return {name: value for name, value in settings.values().items() if name in words}
+    if run.data.tags.get(KIND_TAG) != "trial":
+        raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep.")
+    command, words = words_of_trial(run)
+    cls = TrainSettings if command == TrainSettings.COMMAND else OptimizeSettings
+    return cls.from_words(words)
 
 
 def words_of_trial(run: Run) -> tuple[str, dict[str, str]]:
