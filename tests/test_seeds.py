@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 
 from mnist_cnn.data import intervals
-from mnist_cnn.settings import SeedsSettings, SettingError, TrainSettings
-from mnist_cnn.tracking import reading
+from mnist_cnn.settings import JudgesSettings, SeedsSettings, SettingError, TrainSettings
+from mnist_cnn.tracking import reading, registry, runs
+from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
 from pipelines import seeds
 from pipelines.__main__ import call
 
@@ -115,10 +116,35 @@ def test_numbers_that_a_seed_lacks_are_left_out() -> None:
 def test_a_model_of_too_few_seeds_is_not_registered(client, small_dataset: Path) -> None:
     words = ["--dataset", str(small_dataset), "--attacked", "0", "--num_images", "0", "--min_seeds", "2"]
     call("train", ["--dataset", str(small_dataset), "--seed", "8"])
-    with pytest.raises(SettingError, match="`min_seeds` must be at most 1, .* -e seeds -P of=train -P seeds=2"):
+    with pytest.raises(SettingError, match="`min_seeds` must be at most 1, .* -e seeds -P of=train -P seeds=2") as said:
         call("register", words)
+    assert str(said.value).endswith(f"-P seeds=2 -P dataset={small_dataset} -P seed=8")
     call("seeds", ["--of", "train", "--seeds", "2", "--seed", "9", "--dataset", str(small_dataset)])
     call("register", words)
     (run,) = client.search_runs(["0"], "tags.kind = 'register'", max_results=1)
     assert run.info.status == "FINISHED" and reading.has_artifacts(run.info.run_id, ["model_card.md"])
     client.delete_registered_model("mnist-cnn")
+
+
+def test_a_model_whose_run_of_seeds_is_gone_has_one_seed(client, monkeypatch) -> None:
+    parent = client.create_run("0", tags={KIND_TAG: "seeds"}).info.run_id
+    child = client.create_run("0", tags={PARENT_TAG: parent, KIND_TAG: "train"}).info.run_id
+    client.set_terminated(child)
+    assert registry.num_seeds(child) == 1
+    other = client.create_run("0", tags={PARENT_TAG: parent, KIND_TAG: "train"}).info.run_id
+    client.set_terminated(other)
+    assert registry.num_seeds(child) == 2
+    # As `mlflow gc` leaves it, which deletes the runs that stand below no others.
+    purged = client.create_run("0", tags={PARENT_TAG: "0" * 32, KIND_TAG: "train"}).info.run_id
+    assert registry.num_seeds(purged) == 1 == registry.num_seeds("")
+
+
+def test_the_command_that_trains_with_more_seeds_names_the_settings_of_the_model(client) -> None:
+    with runs.tracked_run("train") as run:
+        run.log_settings(TrainSettings(preset="accurate", epochs=3, seed=4, run_name="mine"), {})
+    expected = "mlflow run . -e seeds -P of=train -P seeds=3 -P preset=accurate -P epochs=3 -P seed=4"
+    assert registry.command_of_seeds(run.run_id, 3) == expected
+    with runs.tracked_run("judges") as other:
+        other.log_settings(JudgesSettings(), {})
+    for run_id in ("", other.run_id):
+        assert registry.command_of_seeds(run_id, 3) == "mlflow run . -e seeds -P of=train -P seeds=3"

@@ -22,7 +22,7 @@ from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
 from mnist_cnn.sweeps import outcomes, storage, study, worker
 from mnist_cnn.sweeps.outcomes import Outcome
-from mnist_cnn.tracking import runs, sweep_runs
+from mnist_cnn.tracking import reading, runs, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges, sweep
 from pipelines.__main__ import call
@@ -510,7 +510,7 @@ def test_a_sweep_in_another_store_or_in_a_deleted_experiment_is_refused(client, 
     with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment}"):
         call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
     monkeypatch.setattr(study.Study, "tracking_store", "sqlite:///another.db")
-    monkeypatch.setattr(sweep_runs, "is_gone", lambda run_id: True)
+    monkeypatch.setattr(reading, "is_gone", lambda run_id: True)
     with pytest.raises(TrackingError, match=f"the run .* of {name} is not in"):
         call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
 

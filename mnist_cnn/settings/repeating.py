@@ -82,7 +82,7 @@ class _WithChanges(Settings):
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in type(self)._own()}, **self.changes}
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return self.as_words()
 
 

@@ -120,7 +120,7 @@ class ReplaySettings(OptimizeSettings, command="replay"):
         """The settings of the trial, overruled by what was given here."""
         return of_trial.replace(**{name: getattr(self, name) for name in self.given if name != "trial"})
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return {name: word for name, word in self.as_words().items() if name in self.given}
 
 

@@ -160,9 +160,9 @@ class Settings(pydantic.BaseModel):
 
     def command_line(self, *, as_mlflow: bool = True) -> str:
         """The command that gives these settings, quoted for a shell. Passwords are left out."""
-        return command_line.command(type(self).COMMAND, self._named_words(), as_mlflow)
+        return command_line.command(type(self).COMMAND, self.named_words(), as_mlflow)
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         """What a command line must name: what differs from the defaults of the same preset, and what is required."""
         usual = self._usual_words()
         return {name: word for name, word in self.as_words().items() if word != usual.get(name)}

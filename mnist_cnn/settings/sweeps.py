@@ -285,7 +285,7 @@ class SweepFileSettings(Settings, command="sweep_file"):
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"file": self.file, **self.sweep.values(secrets=secrets)}
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return {name: word for name, word in self.as_words().items() if name in self.given}
 
 

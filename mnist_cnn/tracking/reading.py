@@ -57,6 +57,17 @@ def is_there(run_id: str) -> bool:
     return False
 
 
+def is_gone(run_id: str) -> bool:
+    """Whether a run is not in the store, not even deleted."""
+    try:
+        get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
+    return False
+
+
 def search(condition: str, experiment_ids: Sequence[str] = (), view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
     """All runs that fulfil a condition in MLflow's words, newest first; in some experiments, or in all.
 

@@ -128,17 +128,6 @@ def run_id_of(sweep: str) -> str:
     return next((str(run.info.run_id) for run in _all_sweeps() if run.data.tags[SWEEP_TAG] == sweep), "")
 
 
-def is_gone(run_id: str) -> bool:
-    """Whether a run is not in the store, not even deleted."""
-    try:
-        reading.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return True
-    return False
-
-
 def restore(run_id: str) -> bool:
     """Restore the run of a sweep and those of its trials where it was deleted. False where there was nothing to do.
 
