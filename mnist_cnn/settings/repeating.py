@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from mnist_cnn.settings import fields
 from mnist_cnn.settings.errors import SettingError
@@ -78,6 +79,11 @@ class _WithChanges(Settings):
     @classmethod
     def _names_in(cls, values: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(values) - {"changes"} | frozenset(values.get("changes", ()))
+
+    @classmethod
+    def fields_of(cls, words: Mapping[str, str]) -> Mapping[str, FieldInfo]:
+        found = [other.model_fields for other in cls.OTHERS if other.COMMAND == words.get("of")]
+        return {**(found[0] if found else {}), **cls.model_fields}
 
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in type(self)._own()}, **self.changes}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from mnist_cnn.settings import command_line, fields
 from mnist_cnn.settings.errors import SettingError, hide_password
@@ -121,6 +122,11 @@ class Settings(pydantic.BaseModel):
     def names(cls) -> list[str]:
         """Every setting that a command line may give."""
         return list(cls.model_fields)
+
+    @classmethod
+    def fields_of(cls, words: Mapping[str, str]) -> Mapping[str, FieldInfo]:
+        """The fields that these words are of, by name."""
+        return cls.model_fields
 
     @classmethod
     def help(cls) -> str:
