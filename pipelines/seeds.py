@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_cnn.data import intervals
 from mnist_cnn.reporting import descriptions, training_figures
-from mnist_cnn.reporting.formats import counted
+from mnist_cnn.reporting.formats import counted, limits
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import AblationSettings, OptimizeSettings, ReplaySettings, SeedsSettings, Settings
 from mnist_cnn.tracking import models, reading, runs
@@ -101,7 +101,7 @@ def over_seeds(metrics: list[Mapping[str, float]]) -> dict[str, OverSeeds]:
         values = np.array([each[name] for each in metrics])
         if name.startswith(PREFIX) or name.endswith(("_low", "_high")) or not np.isfinite(values).all():
             continue
-        low, high = intervals.mean_interval(values)
+        low, high = intervals.mean_interval(values, *limits(name))
         found[name] = OverSeeds(tuple(values.tolist()), float(values.mean()), low, high, float(values.std(ddof=1)))
     return found
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from mnist_cnn.data import intervals
+from mnist_cnn.reporting import training_figures
 from mnist_cnn.settings import JudgesSettings, SeedsSettings, SettingError, TrainSettings
 from mnist_cnn.tracking import reading, registry, runs
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
@@ -25,6 +26,24 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
 
 
+def test_an_interval_and_a_band_end_where_the_quantity_ends() -> None:
+    values = (0.65, 0.775)
+    assert intervals.mean_interval(values) == pytest.approx((-0.08164, 1.50664), abs=1e-4)
+    names = {"test_accuracy": (0, 1), "recognised_rate": (0, 1), "agreement_knn": (0, 1), "cas_plain": (0, 1),
+             "accuracy_by_step": (0, 1), "target_probability": (0, 1), "test_loss": (0, 1.50664),
+             "training_seconds": (0, 1.50664), "training_learning_rate": (0, 1.50664), "diversity": (0, 1.50664),
+             "loss": (-0.08164, 1.50664), "kernel_distance": (-0.08164, 1.50664)}  # fmt: skip
+    found = seeds.over_seeds([dict.fromkeys(names, value) for value in values])
+    assert {name: (over.low, over.high) for name, over in found.items()} == {
+        name: pytest.approx(ends, abs=1e-4) for name, ends in names.items()
+    }
+    figure = training_figures.bands([{"validation_accuracy": {1: value, 2: value}} for value in values])
+    assert figure is not None
+    (band,) = figure.axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0, 1)
+
+
 def test_a_training_with_seeds_is_a_run_with_a_child_for_each(client, small_dataset: Path, capsys) -> None:
     call("train", ["--seeds", "2", "--dataset", str(small_dataset), "--seed", "4", "--run_name", "two"])
     said = capsys.readouterr().out
@@ -37,7 +56,7 @@ def test_a_training_with_seeds_is_a_run_with_a_child_for_each(client, small_data
     assert [child.data.params["seed"] for child in children] == ["4", "5"]
     values = [child.data.metrics["test_loss"] for child in children]
     assert len({*values}) == 2 and run.data.metrics["test_loss"] == pytest.approx(np.mean(values))
-    low, high = intervals.mean_interval(values)
+    low, high = intervals.mean_interval(values, 0)  # a loss is not negative
     assert (run.data.metrics["test_loss_low"], run.data.metrics["test_loss_high"]) == pytest.approx((low, high))
     assert f"  test_loss: {np.mean(values):.4g} ({low:.4g} to {high:.4g})\n" in said
     table = reading.read_json(run.info.run_id, "seeds.json")
