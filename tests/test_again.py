@@ -7,7 +7,9 @@ from pathlib import Path
 
 import git
 import mlflow
+import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_cnn.settings import (
     AgainSettings,
@@ -175,6 +177,7 @@ def is_done_again_to_the_last_bit(client, run_id: str, capsys) -> None:
     call("again", ["--run", run_id])
     said = capsys.readouterr().out
     assert "equal to the last bit." in said and "the others are not" not in said, said
+    assert not [line for line in said.splitlines() if "Not as it was" in line and "committed" not in line], said
 
 
 @pytest.mark.slow
@@ -200,8 +203,30 @@ def test_sweeps_and_their_trials_are_done_again_to_the_last_bit(client, trained:
         trial = next(run for run in children if run.data.tags["kind"] == "trial")
         is_done_again_to_the_last_bit(client, of_sweep.info.run_id, capsys)
         is_done_again_to_the_last_bit(client, trial.info.run_id, capsys)
+    call("compare", [f"--dataset={small_dataset}", "--sweeps=one", "--confirm=2"])
+    is_done_again_to_the_last_bit(client, newest(client).info.run_id, capsys)
+    (of_sweep,) = client.search_runs(["0"], "tags.kind = 'sweep' AND tags.sweep = 'one'")
+    assert newest(client).data.params["sweeps"] == of_sweep.info.run_id, "whatever bears the name now"
     call("replay", ["--trial=one:1"])
     is_done_again_to_the_last_bit(client, newest(client).info.run_id, capsys)
+
+
+@pytest.mark.slow
+def test_judges_predictions_and_registrations_are_done_again(client, trained, small_dataset, tmp_path, capsys) -> None:
+    data, model = f"--dataset={small_dataset}", f"--model={trained}"
+    with np.load(small_dataset) as arrays:
+        for number in range(3):
+            Image.fromarray(arrays["x_test"][number]).save(tmp_path / f"{number}.png")
+    for command, words in (
+        ("judges", ["--panel=A"]),
+        ("predict", [model, f"--images={tmp_path}"]),
+        ("register", [model, "--attacked=50", "--num_images=0"]),
+    ):
+        call(command, [data, *words])
+        first = newest(client)
+        assert first.data.tags["kind"] == command
+        is_done_again_to_the_last_bit(client, first.info.run_id, capsys)
+        assert newest(client).data.tags[AGAIN_TAG] == first.info.run_id
 
 
 def test_each_network_of_an_ablation_is_that_of_then(monkeypatch) -> None:
