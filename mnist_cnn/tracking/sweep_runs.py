@@ -205,7 +205,7 @@ def read_sweeps(names: str) -> list[SweepRecord]:
             raise TrackingError(f"`sweeps`: {store.shown_uri()} holds none; run `mlflow run . -e sweep` first.")
         return complete
     chosen = []
-    for name in _split(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
+    for name in split_names(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
         run_id = run_id_of(name) or name
         if not reading.is_there(run_id) or GOALS_TAG not in (run := reading.get_run(run_id)).data.tags:
             known = ", ".join(run.data.tags[SWEEP_TAG] for run in _all_sweeps()) or "none"
@@ -217,12 +217,12 @@ def read_sweeps(names: str) -> list[SweepRecord]:
     return chosen
 
 
-def _split(names: str, known: Collection[str]) -> list[str]:
+def split_names(names: str, known: Collection[str]) -> list[str]:
     """Names between commas; a name that is known may hold commas itself."""
     pieces = names.split(",")
     lengths = range(len(pieces), 0, -1)
     longest = next(n for n in lengths if n == 1 or ",".join(pieces[:n]).strip() in known)
-    rest = _split(",".join(pieces[longest:]), known) if longest < len(pieces) else []
+    rest = split_names(",".join(pieces[longest:]), known) if longest < len(pieces) else []
     return [name for name in [",".join(pieces[:longest]).strip(), *rest] if name]
 
 
