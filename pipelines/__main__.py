@@ -25,6 +25,7 @@ from mnist_cnn.settings import (
     ENTRY_POINTS,
     OptimizeSettings,
     PredictSettings,
+    SeedsSettings,
     Settings,
     SweepSettings,
     VerdictSettings,
@@ -147,6 +148,8 @@ def overview() -> str:
 
 def _refuse_files(settings: Settings) -> None:
     """Refuse files and a proxy that cannot be used before TensorFlow loads; what was read of data is kept."""
+    if isinstance(settings, SeedsSettings):
+        settings = settings.first
     words = settings.as_words(secrets=True)
     if word := words.get("dataset", ""):
         dataset = importlib.import_module("mnist_cnn.data.dataset")

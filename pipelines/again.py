@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mnist_cnn.reporting.formats import counted, number
@@ -25,6 +25,10 @@ class AgainResult:
     differences: tuple[str, ...]
     compared: tuple[Compared, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        numbers = [{**asdict(row), "is_equal": row.is_equal} for row in self.compared]
+        return {"differences": self.differences, "numbers": numbers}
+
 
 def run(settings: AgainSettings) -> AgainResult:
     """Say what is different now, do it, and compare. Raises `SettingError` for a run that cannot be done again."""
@@ -41,18 +45,26 @@ def run(settings: AgainSettings) -> AgainResult:
 
 def main(settings: AgainSettings) -> None:
     result = run(settings)
-    others = [row for row in result.compared if not row.is_equal]
+    others = [row for row in result.compared if row.is_of_both and not row.is_equal]
     lines = [f"  {_name(row)}: {number(row.then)} then, {number(row.now)} now" for row in others[:MOST_LINES]]
     lines += [f"  and {len(others) - MOST_LINES} more; all are in again.json"] if len(others) > MOST_LINES else []
     print("\n".join(["", verdict(result.compared), *lines, runs.signpost(result.run_id)]))
 
 
 def verdict(compared: Sequence[Compared]) -> str:
-    """`All 25 numbers are equal to the last bit.`"""
-    equal = sum(row.is_equal for row in compared)
-    if equal == len(compared):
-        return f"All {counted(equal, 'number')} are equal to the last bit." if compared else "There is no number."
-    return f"{equal} of {counted(len(compared), 'number')} are equal to the last bit; the others are not."
+    """`All 25 numbers are equal to the last bit. 2 were not measured then.`"""
+    both = [row for row in compared if row.is_of_both]
+    equal = sum(row.is_equal for row in both)
+    if equal < len(both):
+        said = f"{equal} of {counted(len(both), 'number')} are equal to the last bit; the others are not."
+    elif both:
+        said = f"All {counted(equal, 'number')} are equal to the last bit."
+    else:
+        said = "There is no number to compare." if compared else "There is no number."
+    for when, lacking in (("then", [row.then for row in compared]), ("now", [row.now for row in compared])):
+        if count := lacking.count(None):
+            said += f" {count} {'was' if count == 1 else 'were'} not measured {when}."
+    return said
 
 
 def _name(row: Compared) -> str:

@@ -87,8 +87,8 @@ def run(settings: RegisterSettings) -> RegisterResult:
             f"{settings.dataset} has {images.digest}); give its own and another name: -P dataset={origin.dataset} "
             "-P name=..., or another `model`."
         )
-    if settings.min_seeds > (known := registry.num_seeds(origin.run_id)):
-        way = f"mlflow run . -e seeds -P of=train -P seeds={settings.min_seeds}"
+    if settings.min_seeds > 1 and settings.min_seeds > (known := registry.num_seeds(origin.run_id)):
+        way = registry.command_of_seeds(origin.run_id, settings.min_seeds)
         raise TrackingError(f"`min_seeds` must be at most {known}, the seeds of this model's training; or: {way}")
     device = hardware.start_tensorflow()
     with runs.tracked_run("register", name=settings.run_name, otherwise=f"register-{settings.name}") as run:

@@ -151,7 +151,7 @@ def _sweep(step: StepResult) -> Sweep:
 
 def _registration(step: StepResult) -> Registration:
     run = reading.get_run(step.run_id)
-    version = registry.get_version(run.data.params.get("name", "mnist-cnn"), int(run.data.tags["version"]))
+    version = registry.get_version(reading.params_of(run).get("name", "mnist-cnn"), int(run.data.tags["version"]))
     accuracy = run.data.metrics.get("promotion/validation_accuracy")
     champion = registry.holder(version.name, "champion")
     decision, number = run.data.tags.get("decision", ""), champion.number if champion else None

@@ -11,14 +11,14 @@ import numpy as np
 
 from mnist_cnn.data import intervals
 from mnist_cnn.reporting import descriptions, training_figures
-from mnist_cnn.reporting.formats import counted
+from mnist_cnn.reporting.formats import counted, limits
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import AblationSettings, OptimizeSettings, ReplaySettings, SeedsSettings, Settings
 from mnist_cnn.tracking import models, reading, runs
 from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.records import records_of
-from pipelines import ablation
+from pipelines import ablation, replay
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class SeedsResult:
 
 def run(settings: SeedsSettings) -> SeedsResult:
     """Run the command with each seed, below one run. Raises what the command raises; finished seeds stay."""
-    first: Any = settings.first
-    pipeline = importlib.import_module(f"pipelines.{settings.of}")
-    device, used = hardware.start_tensorflow(), _networks(first)
+    first = _first(settings)
+    pipeline = importlib.import_module(f"pipelines.{first.COMMAND}")
+    device, used = hardware.start_tensorflow(), _networks(settings)
     if used:  # the same for every seed, whichever are the newest by then
         settings = settings.replace(**{name: f"models:/{model.model_id}" for name, model in used.items()})
-        first = settings.first
-    seeds = tuple(range(first.seed, first.seed + settings.seeds))
-    with runs.tracked_run("seeds", name=first.run_name, otherwise=f"{settings.of}-{settings.seeds}-seeds") as run:
+        first = _first(settings)
+    seeds, name = settings.all_seeds, settings.changes.get("run_name", "")
+    with runs.tracked_run("seeds", name=name, otherwise=f"{settings.of}-{settings.seeds}-seeds") as run:
         run.log_settings(settings, {}, device)
         print(f"Run {run.name} ({run.run_id}) on {device}")
         run_ids = []
@@ -69,12 +69,19 @@ def run(settings: SeedsSettings) -> SeedsResult:
     return SeedsResult(run.run_id, seeds, tuple(run_ids), numbers)
 
 
-def _networks(settings: Settings) -> dict[str, LoggedModel]:
+def _first(settings: SeedsSettings) -> Settings:
+    """The settings of the first seed; of a replay, those of the command that its trial is of."""
+    first = settings.first
+    return replay.own_settings(first) if isinstance(first, ReplaySettings) else first
+
+
+def _networks(settings: SeedsSettings) -> dict[str, LoggedModel]:
     """The networks that the command works on, by the setting that names each."""
-    if isinstance(settings, AblationSettings):
-        return {name.replace("-", "_"): model for name, model in ablation.find_networks(settings).items()}
-    if isinstance(settings, OptimizeSettings) and not isinstance(settings, ReplaySettings):
-        return {"model": models.resolve(settings.model, settings.dataset, trust=settings.trust)}
+    first = settings.first
+    if isinstance(first, AblationSettings):
+        return {name.replace("-", "_"): model for name, model in ablation.find_networks(first).items()}
+    if isinstance(first, OptimizeSettings) and not isinstance(first, ReplaySettings):
+        return {"model": models.resolve(first.model, first.dataset, trust=first.trust)}
     return {}
 
 
@@ -94,7 +101,7 @@ def over_seeds(metrics: list[Mapping[str, float]]) -> dict[str, OverSeeds]:
         values = np.array([each[name] for each in metrics])
         if name.startswith(PREFIX) or name.endswith(("_low", "_high")) or not np.isfinite(values).all():
             continue
-        low, high = intervals.mean_interval(values)
+        low, high = intervals.mean_interval(values, *limits(name))
         found[name] = OverSeeds(tuple(values.tolist()), float(values.mean()), low, high, float(values.std(ddof=1)))
     return found
 

@@ -29,7 +29,7 @@ from mnist_cnn.settings.sweeps import place_of_proxy
 from mnist_cnn.sweeps import outcomes, study, trials, worker
 from mnist_cnn.sweeps.records import SweepRecord, TrialRecord
 from mnist_cnn.sweeps.study import Study
-from mnist_cnn.tracking import models, networks, runs, store, sweep_runs
+from mnist_cnn.tracking import models, networks, reading, runs, store, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges
 
@@ -271,7 +271,7 @@ def _run_to_continue(sweep: Study) -> str:
     known = sweep.await_run_id()
     if not known:
         return sweep_runs.run_id_of(sweep.name)
-    if sweep_runs.is_gone(known):
+    if reading.is_gone(known):
         raise TrackingError(
             f"`sweep`: the run {known} of {sweep.name} is not in {store.shown_uri()}; give the tracking store "
             "it was made in, or another name."
@@ -285,7 +285,7 @@ def _is_without_its_run(sweep: Study) -> bool:
     """Whether the run was deleted for good (`mlflow gc`) in this very store, and its trials with it."""
     store.open_store()
     is_of_here = sweep.tracking_store == store.shown_uri()
-    return is_of_here and WORKER_OF not in os.environ and sweep_runs.is_gone(sweep.run_id)
+    return is_of_here and WORKER_OF not in os.environ and reading.is_gone(sweep.run_id)
 
 
 def _begin(run: runs.TrackedRun, sweep: Study, settings: SweepSettings, data: dataset.Split, device: str) -> None:

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import git
 import mlflow
+import numpy as np
 import pytest
+from PIL import Image
 
-from mnist_cnn.settings import AgainSettings
+from mnist_cnn.settings import (
+    AgainSettings,
+    CompareSettings,
+    EvaluateSettings,
+    ExperimentsSettings,
+    ReproduceSettings,
+    SeedsSettings,
+    SweepTrainingSettings,
+    VerdictSettings,
+)
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import commit, reading, repeating, runs
 from mnist_cnn.tracking.repeating import AGAIN_TAG, Compared
@@ -69,6 +80,67 @@ def test_another_preset_brings_its_own_settings(client, trained: str) -> None:
     assert any("the setting epochs: 1 then" in line for line in repeating.differences(found))
 
 
+def test_every_setting_that_is_overruled_is_said(client, trained: str) -> None:
+    def said(run_id: str, **changes: str) -> list[str]:
+        return [line for line in repeating.differences(repeating.original(run_id, changes)) if "setting" in line]
+
+    assert said(trained) == said(trained, seed="0") == []
+    assert said(trained, seed="1", run_name="b") == [
+        "the setting run_name: the first | `name` then, b now", "the setting seed: 0 then, 1 now",
+    ]  # fmt: skip
+    model = f"models:/{client.get_run(trained).outputs.model_outputs[0].model_id}"
+    with runs.tracked_run("other") as evaluated:
+        evaluated.log_settings(EvaluateSettings(), {"model_id": model.removeprefix("models:/")})
+    assert said(evaluated.run_id) == said(evaluated.run_id, model=model) == []
+    assert said(evaluated.run_id, model="models:/m-2") == [f"the setting model: {model} then, models:/m-2 now"]
+    with runs.tracked_run("other") as of_sweep:
+        of_sweep.log_settings(SweepTrainingSettings(sweep="two"), {})
+    assert said(of_sweep.run_id) == []
+    assert said(of_sweep.run_id, workers="2", sweep="three") == [
+        "the setting sweep: two then, three now", "the setting workers: 1 then, 2 now",
+    ]  # fmt: skip
+    with runs.tracked_run("other") as compared:
+        compared.log_settings(CompareSettings(), {"sweeps": {"id": "two"}})
+    assert said(compared.run_id) == []
+    assert said(compared.run_id, sweeps="one") == ["the setting sweeps: two then, one now"]
+    with runs.tracked_run("other") as whole:
+        whole.log_settings(ReproduceSettings(), {})
+    assert said(whole.run_id) == []
+    with runs.tracked_run("other") as one:
+        one.log_settings(ExperimentsSettings(), {"experiment": 5, "model_id": "m-1"})
+    assert said(one.run_id) == []
+    assert said(one.run_id, experiments="1") == ["the setting experiments: 5 then, 1 now"]
+    with runs.tracked_run("other") as page:
+        page.log_settings(VerdictSettings(), {"model_id.ordinary": "m-1"})
+    assert said(page.run_id) == []
+    with runs.tracked_run("other") as several:
+        several.log_settings(SeedsSettings(seeds=2), {})
+    assert said(several.run_id, preset="accurate") == ["the setting preset: not given then, accurate now"]
+
+
+def test_files_that_changed_are_named_and_the_same_changes_are_none(client, trained, checkout, monkeypatch) -> None:
+    folder = Path(checkout.working_dir)
+    (folder / "kept.py").write_text("one = 2\n")
+    with runs.tracked_run("other") as dirty:
+        dirty.log_settings(EvaluateSettings(), {})
+        with runs.tracked_run("other") as below:
+            below.log_settings(EvaluateSettings(), {})
+    monkeypatch.setattr(repeating, "code_files", lambda command: [folder / "kept.py", folder / "same.py"])
+    found = [repeating.original(run.run_id, {}) for run in (dirty, below)]
+    assert [repeating.differences(each) for each in found] == [[], []]
+    (folder / "kept.py").write_text("one = 3\n")
+    for each in found:
+        assert "not committed" in "".join(repeating.differences(each))
+    made_of = {**found[0].made_of, "code": "other"}
+    first = checkout.head.commit.hexsha
+    checkout.git.commit("-a", "-m", "second")
+    lines = repeating.differences(repeating.Original(found[0].run, found[0].settings, made_of))
+    assert lines[0] == (
+        f"the code of this command is not the same; it was commit {first[:12]}, from which these differ now: kept.py"
+    )
+    assert commit.changed_since("0" * 40, [folder / "kept.py"]) == []
+
+
 def test_what_was_given_to_several_seeds_can_be_changed() -> None:
     settings = AgainSettings(run="0" * 32, seeds="7", of="train")
     assert settings.changes == {"seeds": "7", "of": "train"}
@@ -105,6 +177,7 @@ def is_done_again_to_the_last_bit(client, run_id: str, capsys) -> None:
     call("again", ["--run", run_id])
     said = capsys.readouterr().out
     assert "equal to the last bit." in said and "the others are not" not in said, said
+    assert not [line for line in said.splitlines() if "Not as it was" in line and "committed" not in line], said
 
 
 @pytest.mark.slow
@@ -129,10 +202,31 @@ def test_sweeps_and_their_trials_are_done_again_to_the_last_bit(client, trained:
         children = reading.runs_below(of_sweep.info.run_id).values()
         trial = next(run for run in children if run.data.tags["kind"] == "trial")
         is_done_again_to_the_last_bit(client, of_sweep.info.run_id, capsys)
-        if name == "one":
-            is_done_again_to_the_last_bit(client, trial.info.run_id, capsys)
+        is_done_again_to_the_last_bit(client, trial.info.run_id, capsys)
+    call("compare", [f"--dataset={small_dataset}", "--sweeps=one", "--confirm=2"])
+    is_done_again_to_the_last_bit(client, newest(client).info.run_id, capsys)
+    (of_sweep,) = client.search_runs(["0"], "tags.kind = 'sweep' AND tags.sweep = 'one'")
+    assert newest(client).data.params["sweeps"] == of_sweep.info.run_id, "whatever bears the name now"
     call("replay", ["--trial=one:1"])
     is_done_again_to_the_last_bit(client, newest(client).info.run_id, capsys)
+
+
+@pytest.mark.slow
+def test_judges_predictions_and_registrations_are_done_again(client, trained, small_dataset, tmp_path, capsys) -> None:
+    data, model = f"--dataset={small_dataset}", f"--model={trained}"
+    with np.load(small_dataset) as arrays:
+        for number in range(3):
+            Image.fromarray(arrays["x_test"][number]).save(tmp_path / f"{number}.png")
+    for command, words in (
+        ("judges", ["--panel=A"]),
+        ("predict", [model, f"--images={tmp_path}"]),
+        ("register", [model, "--attacked=50", "--num_images=0"]),
+    ):
+        call(command, [data, *words])
+        first = newest(client)
+        assert first.data.tags["kind"] == command
+        is_done_again_to_the_last_bit(client, first.info.run_id, capsys)
+        assert newest(client).data.tags[AGAIN_TAG] == first.info.run_id
 
 
 def test_each_network_of_an_ablation_is_that_of_then(monkeypatch) -> None:
@@ -174,6 +268,10 @@ def test_numbers_are_equal_or_they_are_not() -> None:
     rows = [Compared("", "loss", 1.0, 1.0), Compared("", "loss", 1.0, 2.0)]
     assert again.verdict(rows[:1]) == "All 1 number are equal to the last bit."
     assert again.verdict(rows) == "1 of 2 numbers are equal to the last bit; the others are not."
+    one_sided = [Compared("", "loss", None, 1.0), Compared("", "accuracy", None, 0.5), Compared("", "rate", 0.5, None)]
+    missing = "2 were not measured then. 1 was not measured now."
+    assert again.verdict([rows[0], *one_sided]) == f"All 1 number are equal to the last bit. {missing}"
+    assert again.verdict(one_sided) == f"There is no number to compare. {missing}" and again.verdict([]) != ""
 
 
 @pytest.fixture

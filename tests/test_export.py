@@ -118,6 +118,9 @@ def test_experiments_are_chosen_by_name(home: Path) -> None:
         call("export", ["--to", "site", "--experiments", "theirs"])
     call("export", ["--to", "site", "--experiments", "mine"])
     assert data_of((home / "site" / "index.html").read_text()) == []
+    call("export", ["--to", "site", "--experiments", "other, with comma,Default"])
+    found = data_of((home / "site" / "index.html").read_text())
+    assert [run["kind"] for run in found] == ["export", "sweep", "trial", "train"]
 
 
 def test_no_password_leaves_the_store(home: Path, capsys) -> None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import PROJECT
 
 import mnist_cnn
-from mnist_cnn.settings import SettingError, SweepSettings, TrainSettings
+from mnist_cnn.settings import (
+    ENTRY_POINTS,
+    ExperimentsSettings,
+    SeedsSettings,
+    SettingError,
+    Settings,
+    SweepSettings,
+    SweepTrainingSettings,
+    TrainSettings,
+)
 from mnist_cnn.tracking import runs
+from mnist_cnn.tracking.frames import MADE_AS
+from mnist_cnn.tracking.heartbeat import ENTRY_POINT_TAG
 from mnist_cnn.tracking.models import LoggedModel
 from pipelines.__main__ import _finite, _wants_json, call
 from pipelines.predict import PredictResult
@@ -41,6 +54,50 @@ def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
     assert sweep["params.l2_weight"] == "1e-05..0.1:log" and sweep["params.n_trials"] == 30
     everything = mnist_cnn.runs(experiment="Default")
     assert {*started} < {*everything["run_id"]} and everything["started"].is_monotonic_decreasing
+
+
+def test_settings_of_every_kind_are_typed(client) -> None:
+    def row(kind: str, settings: Settings, **tags: str) -> dict[str, Any]:
+        with runs.tracked_run(kind) as run:
+            run.log_settings(settings, {})
+            run.set_tags(tags)
+        return next(row for row in mnist_cnn.runs(kind=kind).to_dict("records") if row["run_id"] == run.run_id)
+
+    several = row("seeds", SeedsSettings(seeds=2, epochs=3, dropout=0.25, recalibrate=False))
+    assert (several["params.epochs"], several["params.seeds"], several["params.dropout"]) == (3, 2, 0.25)
+    assert several["params.recalibrate"] is False and several["params.of"] == "train"
+    searches = row("seeds", SeedsSettings(seeds=2, of="optimize", steps=7, trust=True))
+    assert (searches["params.steps"], searches["params.trust"]) == (7, True)
+    one = row("experiment", ExperimentsSettings(steps=3, temperature=2.0))
+    assert (one["params.steps"], one["params.trust"], one["params.temperature"]) == (3, False, 2.0)
+    trainings = row("sweep", SweepTrainingSettings(n_trials=4, epochs="3"), sweep_of="train")
+    assert trainings["params.n_trials"] == 4 and trainings["params.epochs"] == 3
+    assert trainings["params.learning_rate"] == "0.001..0.1:log"
+
+
+def test_what_mlflow_run_has_quoted_for_a_shell_is_read(client) -> None:
+    tags = {runs.KIND_TAG: "train", ENTRY_POINT_TAG: "train"}
+    words = {"dataset": "/tmp/my 'own' set.npz", "epochs": "3", "run_name": "'quoted'", "seed": "0"}
+    made = client.create_run("0", tags=tags).info.run_id
+    plain = client.create_run("0", tags={runs.KIND_TAG: "train"}).info.run_id
+    for name, word in words.items():
+        client.log_param(made, name, shlex.quote(word))
+        client.log_param(plain, name, word)
+    frame = mnist_cnn.runs(kind="train").set_index("run_id")
+    for run_id in (made, plain):
+        row = frame.loc[run_id]
+        assert (row["params.dataset"], row["params.epochs"]) == (words["dataset"], 3)
+        assert (row["params.run_name"], row["params.seed"]) == ("'quoted'", 0)
+
+
+def test_a_kind_that_no_run_can_have_is_refused_with_those_that_are_there(client) -> None:
+    with runs.tracked_run("train"):
+        pass
+    for kind, made_as in (("resume", "train"), ("sweep_training", "sweep"), ("replay", "that of the trial's"),
+                          ("again", "that of the run")):  # fmt: skip
+        with pytest.raises(SettingError, match=f"got '{kind}'. .* are of the kind {made_as}.* There are: .*train"):
+            mnist_cnn.runs(kind=kind)
+    assert set(MADE_AS) < set(ENTRY_POINTS)
 
 
 def test_nothing_there_is_an_empty_table(client) -> None:

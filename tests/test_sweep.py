@@ -22,7 +22,7 @@ from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
 from mnist_cnn.sweeps import outcomes, storage, study, worker
 from mnist_cnn.sweeps.outcomes import Outcome
-from mnist_cnn.tracking import runs, sweep_runs
+from mnist_cnn.tracking import reading, runs, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges, sweep
 from pipelines.__main__ import call
@@ -430,7 +430,7 @@ def test_any_name_will_do(client, words: list[str], name: str) -> None:
     (command,) = result.commands
     trial = shlex.split(command)[-1].removeprefix("trial=")
     assert trial == f"{name}:{result.best[0].number}"
-    assert sweep_runs.settings_of_trial(trial)["l2_weight"] == float(result.best[0].settings["l2_weight"])
+    assert sweep_runs.settings_of_trial(trial).l2_weight == float(result.best[0].settings["l2_weight"])
     data = next(word for word in words if word.startswith("--dataset"))
     call("compare", [f"--sweeps={name}, {name}", "--confirm=0", data])
     (compared,) = client.search_runs(["0"], "tags.kind = 'compare'", max_results=1)
@@ -510,7 +510,7 @@ def test_a_sweep_in_another_store_or_in_a_deleted_experiment_is_refused(client, 
     with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment}"):
         call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
     monkeypatch.setattr(study.Study, "tracking_store", "sqlite:///another.db")
-    monkeypatch.setattr(sweep_runs, "is_gone", lambda run_id: True)
+    monkeypatch.setattr(reading, "is_gone", lambda run_id: True)
     with pytest.raises(TrackingError, match=f"the run .* of {name} is not in"):
         call("sweep", [*words, f"--sweep={name}", "--n_trials=2"])
 

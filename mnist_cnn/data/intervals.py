@@ -56,11 +56,15 @@ def wilson_interval(hits: int, total: int, z: float = 1.959964) -> tuple[float, 
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-def mean_interval(values: ArrayLike) -> tuple[float, float]:
-    """95 % interval of the mean of (n,) normally distributed values, n at least 2 (Student 1908)."""
+def mean_interval(values: ArrayLike, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
+    """95 % interval of the mean of (n,) normally distributed values, n at least 2 (Student 1908).
+
+    least, most: what a value can be; the interval ends there.
+    """
     numbers = np.asarray(values, np.float64)
+    mean = float(numbers.mean())
     reach = float(special.stdtrit(len(numbers) - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
-    return float(numbers.mean()) - reach, float(numbers.mean()) + reach
+    return max(least, mean - reach), min(most, mean + reach)
 
 
 def paired_difference(first: str, second: str, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Difference:

@@ -49,7 +49,7 @@ class Taught:
         found = {f"cas_{kind}": float(np.mean(values)) for kind, values in self.accuracies.items()}
         for kind, values in self.accuracies.items():
             if len(values) > 1:
-                low, high = intervals.mean_interval(values)
+                low, high = intervals.mean_interval(values, 0, 1)
                 found |= {f"cas_{kind}_low": low, f"cas_{kind}_high": high}
         judged = {name: value for name, value in self.card.metrics().items() if not name.startswith("judges_")}
         return {name: value for name, value in {**found, **judged, **self.numbers}.items() if math.isfinite(value)}

@@ -29,6 +29,22 @@ def is_share(metric: str) -> bool:
     return re.search(r"(accuracy|(?<!learning_)rate|share|cas_plain|cas_augmented)(/|$)", metric) is not None
 
 
+NOT_NEGATIVE = re.compile(
+    r"second|learning_rate|(train|validation|test)_loss|loss_by_step|entropy|divergence|diversity|distance_from_start"
+)
+"""In the names of metrics. The loss of a search is none of them: with some objectives it is below 0."""
+
+OTHER_SHARES = re.compile(r"accuracy_by_step|probability|calibration_error|^agreement_")
+"""In the names of shares that are not written in percent."""
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric of that name can be."""
+    if NOT_NEGATIVE.search(metric):
+        return 0.0, math.inf
+    return (0.0, 1.0) if is_share(metric) or OTHER_SHARES.search(metric) else (-math.inf, math.inf)
+
+
 def clock(seconds: float) -> str:
     """`7 s`, `3:05 min`."""
     whole = round(seconds)

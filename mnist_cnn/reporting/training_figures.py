@@ -14,6 +14,7 @@ from PIL import Image
 
 from mnist_cnn.data.intervals import mean_interval
 from mnist_cnn.reporting.figure_style import ACCENT, QUIET, TRAIN, VALIDATION, fixed_figure, styled
+from mnist_cnn.reporting.formats import limits
 from mnist_cnn.reporting.image_sheet import Cell, Row, draw_sheet
 from mnist_cnn.training.evaluation import EvaluationResult, calibration_bins
 from mnist_cnn.training.loop import EpochResult
@@ -71,7 +72,7 @@ def bands(curves: Sequence[Mapping[str, Mapping[int, float]]], most: int = 6) ->
     for axes, name in zip(all_axes, names, strict=False):
         steps = sorted(set.intersection(*(set(each[name]) for each in curves)))
         values = np.array([[each[name][step] for step in steps] for each in curves])
-        low, high = np.array([mean_interval(column) for column in values.T]).T
+        low, high = np.array([mean_interval(column, *limits(name)) for column in values.T]).T
         axes.fill_between(steps, low, high, color=TRAIN, alpha=0.2, linewidth=0)
         axes.plot(steps, values.mean(axis=0), color=TRAIN)
         axes.set(title=name, xlabel="step")

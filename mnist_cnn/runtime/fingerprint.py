@@ -46,7 +46,15 @@ def made_of(settings: Settings) -> dict[str, Any]:
 
 @cache
 def code_digest(command: str) -> str:
-    """SHA-256 of the command's file and of every file of this project that it imports, directly or not."""
+    """SHA-256 of `code_files`."""
+    whole = hashlib.sha256()
+    for path, code in sorted(code_files(command).items()):
+        whole.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(code).digest())
+    return whole.hexdigest()
+
+
+def code_files(command: str) -> dict[Path, bytes]:
+    """The command's file and every file of this project that it imports, directly or not."""
     seen: dict[Path, bytes] = {}
     waiting = [ROOT / "pipelines" / f"{command}.py"]
     while waiting:
@@ -55,10 +63,7 @@ def code_digest(command: str) -> str:
             continue
         seen[path] = path.read_bytes()
         waiting += _imported(seen[path])
-    whole = hashlib.sha256()
-    for path in sorted(seen):
-        whole.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(seen[path]).digest())
-    return whole.hexdigest()
+    return seen
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from mnist_cnn.settings import fields
 from mnist_cnn.settings.errors import SettingError
@@ -79,10 +80,15 @@ class _WithChanges(Settings):
     def _names_in(cls, values: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(values) - {"changes"} | frozenset(values.get("changes", ()))
 
+    @classmethod
+    def fields_of(cls, words: Mapping[str, str]) -> Mapping[str, FieldInfo]:
+        found = [other.model_fields for other in cls.OTHERS if other.COMMAND == words.get("of")]
+        return {**(found[0] if found else {}), **cls.model_fields}
+
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {**{name: getattr(self, name) for name in type(self)._own()}, **self.changes}
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return self.as_words()
 
 
@@ -99,7 +105,9 @@ class SeedsSettings(_WithChanges, command="seeds"):
 
     @pydantic.model_validator(mode="after")
     def _can_be_run(self) -> Self:
-        _ = self.first
+        first = self.first
+        for seed in self.all_seeds:
+            first.replace(seed=seed)
         return self
 
     @property
@@ -107,6 +115,11 @@ class SeedsSettings(_WithChanges, command="seeds"):
         """The settings of the command, with the first seed."""
         own = next(other for other in self.OTHERS if self.of == other.COMMAND)
         return own.from_words(self.changes)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        first: Any = self.first
+        return tuple(range(first.seed, first.seed + self.seeds))
 
 
 class AgainSettings(_WithChanges, command="again"):

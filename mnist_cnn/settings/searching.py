@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import pydantic
 
@@ -32,6 +32,7 @@ OBJECTIVES: tuple[Objective, ...] = typing.get_args(Objective)
 """Names of the objectives: each is a function of that name in `mnist_cnn.input_optimization.objectives`."""
 
 STARTS: tuple[Start, ...] = typing.get_args(Start)
+Own = TypeVar("Own", bound=Settings)
 Weight = Annotated[PerImage, pydantic.Field(ge=0, le=1e6)]
 Share = Annotated[PerImage, pydantic.Field(ge=0, le=1)]
 
@@ -111,15 +112,15 @@ class OptimizeSettings(AscentSettings, _Searches, _Targets, command="optimize"):
 
 
 class ReplaySettings(OptimizeSettings, command="replay"):
-    """Search again with the settings of a sweep's trial. What is given besides overrules the trial's settings."""
+    """Search, or train, again with the settings of a sweep's trial. What is given besides overrules them."""
 
     trial: Annotated[str, _TRIAL] = setting(..., "SWEEP:NUMBER, or the run id of a trial.")
 
-    def over(self, of_trial: OptimizeSettings) -> OptimizeSettings:
+    def over(self, of_trial: Own) -> Own:
         """The settings of the trial, overruled by what was given here."""
         return of_trial.replace(**{name: getattr(self, name) for name in self.given if name != "trial"})
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return {name: word for name, word in self.as_words().items() if name in self.given}
 
 

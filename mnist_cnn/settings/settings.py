@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from mnist_cnn.settings import command_line, fields
 from mnist_cnn.settings.errors import SettingError, hide_password
@@ -123,6 +124,11 @@ class Settings(pydantic.BaseModel):
         return list(cls.model_fields)
 
     @classmethod
+    def fields_of(cls, words: Mapping[str, str]) -> Mapping[str, FieldInfo]:
+        """The fields that these words are of, by name."""
+        return cls.model_fields
+
+    @classmethod
     def help(cls) -> str:
         """The page that `--help` prints."""
         return command_line.help_page(cls)
@@ -160,9 +166,9 @@ class Settings(pydantic.BaseModel):
 
     def command_line(self, *, as_mlflow: bool = True) -> str:
         """The command that gives these settings, quoted for a shell. Passwords are left out."""
-        return command_line.command(type(self).COMMAND, self._named_words(), as_mlflow)
+        return command_line.command(type(self).COMMAND, self.named_words(), as_mlflow)
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         """What a command line must name: what differs from the defaults of the same preset, and what is required."""
         usual = self._usual_words()
         return {name: word for name, word in self.as_words().items() if word != usual.get(name)}

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from mnist_cnn.settings import fields, search_space, targets
 from mnist_cnn.settings.errors import SettingError
@@ -137,6 +138,10 @@ class SweepSettings(Settings, command="sweep"):
     def names(cls) -> list[str]:
         own = [name for name in cls.model_fields if name != "space"]
         return [*own, *(name for name in cls.TRIAL.names() if name not in ("run_name", "trust"))]
+
+    @classmethod
+    def fields_of(cls, words: Mapping[str, str]) -> Mapping[str, FieldInfo]:
+        return {**cls.TRIAL.model_fields, **cls.model_fields}
 
     @classmethod
     def _completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,7 +290,7 @@ class SweepFileSettings(Settings, command="sweep_file"):
     def values(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"file": self.file, **self.sweep.values(secrets=secrets)}
 
-    def _named_words(self) -> dict[str, str]:
+    def named_words(self) -> dict[str, str]:
         return {name: word for name, word in self.as_words().items() if name in self.given}
 
 

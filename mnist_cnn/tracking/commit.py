@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from mnist_cnn.runtime.fingerprint import ROOT
@@ -51,6 +54,14 @@ def patch() -> bytes:
     if len(left_out) > MOST_NAMED:
         notes.append(f"Left out, too: {len(left_out) - MOST_NAMED} more files\n")
     return b"".join(["".join(notes).encode(errors="backslashreplace"), *parts])
+
+
+def changed_since(commit: str, files: Iterable[Path]) -> list[str]:
+    """Which of these files differ from that commit; none where git does not know it."""
+    if (repository := _repository()) is None or not re.fullmatch("[0-9a-f]{40}", commit):
+        return []
+    own = {str(file.relative_to(ROOT)) for file in files}
+    return [path for path in _paths(repository, "diff", "--name-only", "-z", commit) if path in own]
 
 
 def _repository() -> Any:

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mnist_cnn.settings.errors import SettingError, hide_password, hide_passwords
-from mnist_cnn.tracking import models, reading, store
+from mnist_cnn.tracking import models, reading, store, sweep_runs
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
 from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
@@ -51,7 +51,7 @@ class ExportedRun:
 def exported_runs(experiments: str) -> list[ExportedRun]:
     """All runs of these experiments (of all, where none is named), newest first. Raises `SettingError`."""
     known = {each.name: each.experiment_id for each in mlflow.search_experiments()}
-    asked = [name.strip() for name in experiments.split(",") if name.strip()] or list(known)
+    asked = sweep_runs.split_names(experiments, known) or list(known)
     for name in asked:
         if name not in known:
             raise SettingError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,11 +9,20 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Run, ViewType
 
-from mnist_cnn.settings import ENTRY_POINTS
+from mnist_cnn.settings import ENTRY_POINTS, Settings, SweepTrainingSettings, TrainSettings
 from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.settings.fields import Word, read
 from mnist_cnn.tracking import reading, store, sweep_runs
 from mnist_cnn.tracking.runs import KIND_TAG
+
+MADE_AS = {
+    "resume": "train", "replay": "that of the trial's command, `optimize` or `train`", "sweep_training": "sweep",
+    "sweep_file": "sweep", "again": "that of the run which was done again",
+}  # fmt: skip
+"""Commands whose runs are of another kind, and of which."""
+
+OTHER_KINDS = ("trial", "experiment", "continuation", "other")
+"""Kinds that no command is named after."""
 
 RUN_COLUMNS = ("run_id", "name", "kind", "status", "started", "seconds")
 
@@ -22,13 +30,17 @@ RUN_COLUMNS = ("run_id", "name", "kind", "status", "started", "seconds")
 def runs(kind: str = "", experiment: str = "") -> pd.DataFrame:
     """A row for each run, newest first: `RUN_COLUMNS`, settings as `params.NAME`, last numbers as `metrics.NAME`.
 
-    kind: a command, or `trial`; without it, all. experiment: its name; without it, all. Settings are typed as their
-    command has them (int, float, bool, str); a word that the command does not read stays a text.
-    `started` is UTC. Raises `SettingError` for a kind or an experiment that does not exist.
+    kind: of the runs, as their tag says; without it, all. experiment: its name; without it, all. Settings are typed as
+    their command has them (int, float, bool, str); a word that the command does not read stays a text.
+    `started` is UTC. Raises `SettingError` for a kind that no run can have, or an experiment that does not exist.
     """
-    if kind not in ("", "trial", "experiment", "other", *ENTRY_POINTS):
-        raise SettingError(f"`kind` must be a command or `trial`; got {kind!r}. Known are: {', '.join(ENTRY_POINTS)}.")
     store.open_store()
+    if kind in MADE_AS or kind not in ("", *OTHER_KINDS, *ENTRY_POINTS):
+        hint = f" Runs of this command are of the kind {MADE_AS[kind]}." if kind in MADE_AS else ""
+        there = sorted({run.data.tags[KIND_TAG] for run in reading.search("") if KIND_TAG in run.data.tags})
+        raise SettingError(
+            f"`kind` must be a command or `trial`; got {kind!r}.{hint} There are: {', '.join(there) or 'none'}."
+        )
     places: list[str] = []
     if experiment:
         found = mlflow.get_experiment_by_name(experiment)
@@ -49,20 +61,28 @@ def runs(kind: str = "", experiment: str = "") -> pd.DataFrame:
 
 def _row(run: Run) -> dict[str, Any]:
     info, kind = run.info, run.data.tags.get(KIND_TAG, "")
-    command = sweep_runs.command_of_trial(run) if kind == "trial" else kind
     values = (info.run_id, info.run_name, kind, info.status, info.start_time, reading.seconds_of(run))
     return {
         **dict(zip(RUN_COLUMNS, values, strict=True)),
-        **{f"params.{name}": value for name, value in _typed(command, reading.params_of(run)).items()},
+        **{f"params.{name}": value for name, value in _typed(run, kind).items()},
         **{f"metrics.{name}": value for name, value in run.data.metrics.items()},
     }
 
 
-def _typed(command: str, words: Mapping[str, str]) -> dict[str, Any]:
-    known = ENTRY_POINTS[command].model_fields if command in ENTRY_POINTS else {}
+def _typed(run: Run, kind: str) -> dict[str, Any]:
+    """The parameters as the settings of the command that made the run have them."""
+    cls, words = _settings_of(run, kind), reading.params_of(run)
     typed: dict[str, Any] = dict(words)
-    for name, field in known.items():
+    for name, field in (cls.fields_of(words) if cls else {}).items():
         if name in words:
             with suppress(ValueError, SettingError):
                 typed[name] = read(field, Word(words[name]))
     return typed
+
+
+def _settings_of(run: Run, kind: str) -> type[Settings] | None:
+    if kind == "trial":
+        return ENTRY_POINTS[sweep_runs.command_of_trial(run)]
+    if kind == "sweep" and run.data.tags.get(sweep_runs.OF_TAG) == TrainSettings.COMMAND:
+        return SweepTrainingSettings
+    return ENTRY_POINTS.get("experiments" if kind == "experiment" else kind)

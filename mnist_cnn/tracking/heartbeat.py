@@ -31,6 +31,7 @@ RESUMED_BY = "resumed_by"
 """Begins the parameters of an interrupted run that name the runs which resumed it, in their order."""
 
 ENTRY_POINT_TAG = "mlflow.project.entryPoint"
+"""By which `mlflow run` marks a run that it made."""
 
 SECONDS_BETWEEN_BEATS = 12.0
 SECONDS_UNTIL_DEAD = 60.0

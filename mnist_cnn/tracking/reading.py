@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data import npz
 from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, store
+from mnist_cnn.tracking.heartbeat import ENTRY_POINT_TAG
 from mnist_cnn.tracking.runs import FINGERPRINT_TAG, KIND_TAG, PARENT_TAG
 
 
@@ -47,8 +49,19 @@ def required_run(run_id: str, setting: str = "run") -> Run:
 
 
 def params_of(run: Run) -> dict[str, str]:
-    """The parameters as they may be shown: `mlflow run` logs a storage's address as typed, with its password."""
-    return {name: hide_password(word) for name, word in run.data.params.items()}
+    """The parameters as they may be shown: `mlflow run` logs its own as a shell's words, a password among them."""
+    words = dict(run.data.params)
+    if ENTRY_POINT_TAG in run.data.tags:
+        words = {name: _unquoted(word) for name, word in words.items()}
+    return {name: hide_password(word) for name, word in words.items()}
+
+
+def _unquoted(word: str) -> str:
+    with suppress(ValueError):
+        parts = shlex.split(word)
+        if len(parts) == 1 and shlex.quote(parts[0]) == word:
+            return parts[0]
+    return word
 
 
 def seconds_of(run: Run) -> float | None:
@@ -60,6 +73,17 @@ def is_there(run_id: str) -> bool:
     """Whether a run exists and has not been deleted."""
     with suppress(MlflowException):
         return get_run(run_id).info.lifecycle_stage == "active"
+    return False
+
+
+def is_gone(run_id: str) -> bool:
+    """Whether a run is not in the store, not even deleted."""
+    try:
+        get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True
     return False
 
 

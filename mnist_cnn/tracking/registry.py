@@ -15,6 +15,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mnist_cnn.judging.promotion import Origin, Version
+from mnist_cnn.settings import SeedsSettings, TrainSettings
+from mnist_cnn.settings.errors import SettingError
 from mnist_cnn.tracking import models, reading
 from mnist_cnn.tracking.models import LoggedModel
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SETTINGS_FILE
@@ -90,9 +92,18 @@ def register(name: str, model: LoggedModel, run_id: str) -> tuple[Version, bool]
 def num_seeds(run_id: str) -> int:
     """With how many seeds the training of a run was run: finished runs below the same run of `seeds`; 1 without one."""
     parent = reading.get_run(run_id).data.tags.get(PARENT_TAG, "") if run_id else ""
-    if not parent or reading.get_run(parent).data.tags.get(KIND_TAG) != "seeds":
+    if not parent or reading.is_gone(parent) or reading.get_run(parent).data.tags.get(KIND_TAG) != "seeds":
         return 1
     return sum(run.info.status == "FINISHED" for run in reading.runs_below(parent).values())
+
+
+def command_of_seeds(run_id: str, seeds: int) -> str:
+    """The command that trains as a run did, with so many seeds. It names what the run was given, where it is known."""
+    with suppress(SettingError):  # of another release
+        stored = reading.read_json(run_id, SETTINGS_FILE).get("settings", {}) if run_id else {}
+        words = TrainSettings(**{**stored, "run_name": ""}).named_words()
+        return SeedsSettings.from_words({"of": "train", "seeds": str(seeds), **words}).command_line()
+    return SeedsSettings(of="train", seeds=seeds).command_line()
 
 
 def describe(version: Version, tags: Mapping[str, str], description: str) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlflow
 from mlflow.entities import Run
 
-from mnist_cnn.runtime.fingerprint import NO_PART, made_of
+from mnist_cnn.runtime.fingerprint import NO_PART, code_files, made_of
 from mnist_cnn.settings import ENTRY_POINTS, Settings
-from mnist_cnn.tracking import reading, store, sweep_runs
+from mnist_cnn.tracking import commit, reading, store, sweep_runs
+from mnist_cnn.tracking.heartbeat import HEARTBEAT_OF_TAG
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
 
@@ -24,16 +25,28 @@ TIMES = re.compile(r"second|system/")
 OF_SWEEP = re.compile("Goal |merit$")
 """In the names of a trial's metrics, those that its sweep adds to the command's own."""
 
+OWN_WAY = ("sweep", "fresh")
+"""Settings that differ whenever a run is done again, so that something is done: no line where nobody changed them."""
+
+MOST_FILES = 5
+"""Named where the code has changed."""
+
 Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Original:
-    """A run to be done again. settings: its own. made_of: what they stood for then; empty where it was not noted."""
+    """A run to be done again. settings: its own, and what overrules them.
+
+    made_of: what they stood for then; empty where it was not noted. then: its own as words, with the models and sweeps
+    that it used. changed: names of what overrules them.
+    """
 
     run: Run
     settings: Settings
     made_of: Mapping[str, Any]
+    then: Mapping[str, str] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
 
 
 def original(run_id: str, changes: Mapping[str, str]) -> Original:
@@ -44,8 +57,10 @@ def original(run_id: str, changes: Mapping[str, str]) -> Original:
         command, words = sweep_runs.words_of_trial(run)
         above = reading.read_json(run.data.tags.get(PARENT_TAG, ""), SETTINGS_FILE).get("made_of", {})
         made = {name: above[name] for name in ("data", "versions") if name in above}
-        made["settings"] = {name: word for name, word in words.items() if name not in NO_PART}
-        return Original(run, ENTRY_POINTS[command].from_words({**words, **changes}), made)
+        own = ENTRY_POINTS[command].from_words(words).as_words()
+        then = _then(own, own, {name: word for name, word in words.items() if name not in NO_PART})
+        settings = ENTRY_POINTS[command].from_words({**words, **changes})
+        return Original(run, settings, made, then, frozenset(changes))
     stored = reading.read_json(run_id, SETTINGS_FILE)
     command = stored.get("made_of", {}).get("command") or run.data.tags.get(KIND_TAG, "")
     if command not in ENTRY_POINTS or not stored:
@@ -54,19 +69,33 @@ def original(run_id: str, changes: Mapping[str, str]) -> Original:
         raise TrackingError(f"`run`: {run_id} holds no settings of a command to be done again.{hint}")
     known = set(ENTRY_POINTS[command].names())
     settings = ENTRY_POINTS[command](**_kept_apart(stored["settings"], stored, known))
-    words = {name: word for name, word in settings.as_words(secrets=True).items() if word}
     if "experiment" in stored:  # a run of one of the six, which `experiments` did
-        words["experiments"] = str(stored["experiment"])
+        settings = settings.replace(experiments=str(stored["experiment"]))
+    made = stored.get("made_of", {})
+    plain = ENTRY_POINTS[command](**stored["settings"]).as_words()
+    then = _then(settings.as_words(), plain, made.get("settings"))
+    words = {name: word for name, word in settings.as_words().items() if word}
+    if "sweep" in stored["settings"]:  # the same name would go on with the sweep that is there
+        words["sweep"] = sweep_runs.free_name(f"{words.get('sweep', 'sweep')}-again")
     if changes.get("preset", words.get("preset")) != words.get("preset"):
         words = {name: word for name, word in words.items() if name in _beside_preset(settings)}
     if command == "reproduce":
         words["fresh"] = "true"  # else the steps of then are reused, and nothing is done again
-    return Original(run, ENTRY_POINTS[command].from_words({**words, **changes}), stored.get("made_of", {}))
+    return Original(run, ENTRY_POINTS[command].from_words({**words, **changes}), made, then, frozenset(changes))
+
+
+def _then(own: Mapping[str, str], plain: Mapping[str, str], noted: Mapping[str, str] | None) -> dict[str, str]:
+    """The words of then. own: with the models that were used; plain: without. noted: what numbers depended on then."""
+    if noted is None:
+        return dict(own)
+    kept = {name: word for name, word in own.items() if name in NO_PART or word != plain.get(name)}
+    return {**noted, **kept}
 
 
 def _beside_preset(settings: Settings) -> set[str]:
     """Settings that say something else than their preset does."""
-    plain, own = type(settings)(preset=settings.as_words()["preset"]).as_words(), settings.as_words()
+    own = settings.as_words()
+    plain = type(settings)(**{name: word for name, word in own.items() if name == "preset"}).as_words()
     return {name for name, word in own.items() if word and word != plain.get(name)}
 
 
@@ -76,29 +105,45 @@ def _kept_apart(values: dict[str, Any], stored: Mapping[str, Any], known: set[st
             if key.partition(".")[0] == "model_id" and value}  # fmt: skip
     if isinstance(stored.get("sweeps"), dict):
         used["sweeps"] = ",".join(stored["sweeps"].values())
-    kept = {**values, **{name: value for name, value in used.items() if name in known and name in values}}
-    if "sweep" in kept:  # the same name would go on with the sweep that is there
-        kept["sweep"] = sweep_runs.free_name(f"{kept['sweep'] or 'sweep'}-again")
-    return kept
+    return {**values, **{name: value for name, value in used.items() if name in known and name in values}}
 
 
 def differences(original: Original) -> list[str]:
-    """What is not as it was, line by line: code, data, versions, settings that were changed, and the processor."""
+    """What is not as it was, line by line: data, code, versions, and each setting that has another value."""
     then, now = original.made_of, made_of(original.settings)
-    tags = original.run.data.tags
     lines = [] if "versions" in then else ["what code, data and versions it was made of was not noted"]
-    for name, about in (("data", "the data"), ("code", "the code of this command")):
-        if name in then and then[name] != now[name]:
-            commit = tags.get("mlflow.source.git.commit", "")
-            since = f"; it was commit {commit[:12]}" if name == "code" and commit else ""
-            lines.append(f"{about} is not the same{since}")
+    if "data" in then and then["data"] != now["data"]:
+        lines.append("the data is not the same")
+    lines += _code_lines(original, "code" in then and then["code"] != now["code"])
+    if "versions" in then:
+        lines += _lines("the version of ", then["versions"], now["versions"])
+    if original.then:
+        lines += _lines("the setting ", original.then, original.settings.as_words(), {*OWN_WAY} - original.changed)
+    return lines
+
+
+def _lines(about: str, then: Mapping[str, str], now: Mapping[str, str], left_out: Collection[str] = ()) -> list[str]:
+    """A line for each entry that is not the same. What is empty was not given."""
+    names = [name for name in sorted({*then, *now} - {*left_out}) if then.get(name, "") != now.get(name, "")]
+    word = "not given"
+    return [f"{about}{name}: {then.get(name) or word} then, {now.get(name) or word} now" for name in names]
+
+
+def _code_lines(original: Original, is_other: bool) -> list[str]:
+    """is_other: whether the command's code is another one now."""
+    lines, tags = [], original.run.data.tags
+    of_then = tags.get("mlflow.source.git.commit", "")
+    if is_other:
+        files = commit.changed_since(of_then, code_files(original.settings.COMMAND))
+        more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+        since = f"; it was commit {of_then[:12]}" if of_then else ""
+        since += f", from which these differ now: {', '.join(files[:MOST_FILES])}{more}" if files else ""
+        lines.append(f"the code of this command is not the same{since}")
     if tags.get("git.uncommitted_changes") == "true":
-        lines.append("it ran with changes that were not committed; they are in its uncommitted.patch")
-    for kind, own in (("versions", "the version of "), ("settings", "the setting ")):
-        before, after = then.get(kind, {}), now[kind]
-        for name in sorted({*before, *after}) if kind in then else []:
-            if before.get(name) != after.get(name) and name not in ("model", "sweep", "sweeps", "fresh"):
-                lines.append(f"{own}{name}: {before.get(name, 'not given')} then, {after.get(name, 'not given')} now")
+        above = tags.get(HEARTBEAT_OF_TAG, original.run.info.run_id)
+        is_same = of_then == commit.tags().get("mlflow.source.git.commit")
+        if not is_same or reading.read_bytes(above, commit.PATCH) != commit.patch():
+            lines.append("it ran with changes that were not committed; they are in its uncommitted.patch")
     return lines
 
 
@@ -112,8 +157,12 @@ class Compared:
     now: float | None
 
     @property
+    def is_of_both(self) -> bool:
+        return self.then is not None and self.now is not None
+
+    @property
     def is_equal(self) -> bool:
-        both_nan = None not in (self.then, self.now) and math.isnan(self.then or 0) and math.isnan(self.now or 0)
+        both_nan = self.is_of_both and math.isnan(self.then or 0) and math.isnan(self.now or 0)
         return self.then == self.now or both_nan
 
 

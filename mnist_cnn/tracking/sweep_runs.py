@@ -128,17 +128,6 @@ def run_id_of(sweep: str) -> str:
     return next((str(run.info.run_id) for run in _all_sweeps() if run.data.tags[SWEEP_TAG] == sweep), "")
 
 
-def is_gone(run_id: str) -> bool:
-    """Whether a run is not in the store, not even deleted."""
-    try:
-        reading.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return True
-    return False
-
-
 def restore(run_id: str) -> bool:
     """Restore the run of a sweep and those of its trials where it was deleted. False where there was nothing to do.
 
@@ -160,8 +149,8 @@ def restore(run_id: str) -> bool:
     return True
 
 
-def settings_of_trial(trial: str) -> dict[str, Any]:
-    """The settings of a trial of `sweep`, by SWEEP:NUMBER or the id of its run. Raises `TrackingError`."""
+def settings_of_trial(trial: str) -> OptimizeSettings | TrainSettings:
+    """The settings of a trial, by SWEEP:NUMBER or the id of its run. Raises `TrackingError`."""
     sweep, colon, number = trial.rpartition(":")
     run_id = trial
     if colon:
@@ -178,11 +167,11 @@ def settings_of_trial(trial: str) -> dict[str, Any]:
         raise TrackingError(
             f"`trial` must be of the form SWEEP:NUMBER, or the id of a trial's run; got {trial!r}."
         ) from error
-    if run.data.tags.get(KIND_TAG) != "trial" or "targets" not in run.data.params:
-        raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep of input images.")
-    _, words = words_of_trial(run)
-    settings = OptimizeSettings.from_words(words)
-    return {name: value for name, value in settings.values().items() if name in words}
+    if run.data.tags.get(KIND_TAG) != "trial":
+        raise TrackingError(f"`trial`: the run {run_id} is not a trial of a sweep.")
+    command, words = words_of_trial(run)
+    cls = TrainSettings if command == TrainSettings.COMMAND else OptimizeSettings
+    return cls.from_words(words)
 
 
 def words_of_trial(run: Run) -> tuple[str, dict[str, str]]:
@@ -216,7 +205,7 @@ def read_sweeps(names: str) -> list[SweepRecord]:
             raise TrackingError(f"`sweeps`: {store.shown_uri()} holds none; run `mlflow run . -e sweep` first.")
         return complete
     chosen = []
-    for name in _split(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
+    for name in split_names(names, {run.data.tags[SWEEP_TAG] for run in _all_sweeps()}):
         run_id = run_id_of(name) or name
         if not reading.is_there(run_id) or GOALS_TAG not in (run := reading.get_run(run_id)).data.tags:
             known = ", ".join(run.data.tags[SWEEP_TAG] for run in _all_sweeps()) or "none"
@@ -228,12 +217,12 @@ def read_sweeps(names: str) -> list[SweepRecord]:
     return chosen
 
 
-def _split(names: str, known: Collection[str]) -> list[str]:
+def split_names(names: str, known: Collection[str]) -> list[str]:
     """Names between commas; a name that is known may hold commas itself."""
     pieces = names.split(",")
     lengths = range(len(pieces), 0, -1)
     longest = next(n for n in lengths if n == 1 or ",".join(pieces[:n]).strip() in known)
-    rest = _split(",".join(pieces[longest:]), known) if longest < len(pieces) else []
+    rest = split_names(",".join(pieces[longest:]), known) if longest < len(pieces) else []
     return [name for name in [",".join(pieces[:longest]).strip(), *rest] if name]
 
 
