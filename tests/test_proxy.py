@@ -277,6 +277,9 @@ while not sweep.is_finished():
                 raise
     else:
         time.sleep(0.2)
+while sweep.run_by_others():  # it is seen how they end
+    sweep.settle()
+    time.sleep(0.2)
 sweep.close()
 """
 
@@ -295,7 +298,11 @@ def check(trials: list[optuna.trial.FrozenTrial], total: int, num_workers: int) 
     drawn = [trial.params["l2_weight"] for trial in trials if outcomes.state_of(trial) == "complete"]
     assert len(set(drawn)) == len(drawn), "none is done twice"
     retried = Counter(trial.user_attrs.get(outcomes.RETRY_OF) for trial in trials)
-    assert all(retried[number] == 1 for number, state in enumerate(ended) if state == "lost"), retried
+    lost = [number for number, state in enumerate(ended) if state == "lost"]
+    # Workers that start trials at the same moment may do more than is missing; then nothing is left to retry.
+    is_retry = [outcomes.RETRY_OF in trial.user_attrs for trial in trials]
+    without_retries = sum(state == "complete" and not own for state, own in zip(ended, is_retry, strict=True))
+    assert all(retried[number] == 1 or (retried[number] == 0 and without_retries >= total) for number in lost), retried
     return ended
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -118,9 +119,18 @@ def test_a_second_call_does_again_only_what_asks_the_registry(home: Path) -> Non
 def in_the_middle(process: subprocess.Popen[str], home: Path) -> psutil.Process:
     """The one process that does everything, once the ablation is being made."""
     wait_for(lambda: client_of(home).search_runs(["0"], "tags.kind = 'ablation' AND attributes.status = 'RUNNING'"))
-    family = psutil.Process(process.pid).children(recursive=True)
-    (whole,) = [child for child in family if child.name().startswith("python") and "pipelines" in child.cmdline()]
+
+    found: list[psutil.Process] = []
+
+    def has_one() -> bool:
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid).children(recursive=True)
+            found[:] = [it for it in family if it.name().startswith("python") and "pipelines" in it.cmdline()]
+        return len(found) == 1
+
     # A program that it starts, such as git, is named as it is for a moment.
+    wait_for(has_one)
+    (whole,) = found
     wait_for(lambda: not [child for child in whole.children() if child.name().startswith("python")])
     return whole
 
