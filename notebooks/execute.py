@@ -97,6 +97,8 @@ def clean(notebook: Any) -> None:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/plain") != ""]
         for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data.pop("image/jpeg", None)  # Pillow gives both
             output.pop("metadata", None) if output.output_type == "stream" else output.update(metadata={})
             if output.output_type == "stream":
                 for pattern in PASSING:
