@@ -12,12 +12,11 @@ import difflib
 import gc
 import importlib
 import json
-import math
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from mnist_cnn.runtime import output, signals
@@ -108,16 +107,8 @@ def call(command: str, words: Sequence[str]) -> None:
         document = importlib.import_module("mnist_cnn.tracking.records").document(result.run_id)
         # What a command found beside the numbers of its run.
         document["result"] = result.as_json() if hasattr(result, "as_json") else {}
-    print(json.dumps(_finite(document), allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """For JSON, which knows no number that is not finite: None stands in its place."""
-    if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    finite = importlib.import_module("mnist_cnn.reporting.formats").finite
+    print(json.dumps(finite(document), allow_nan=False))
 
 
 def _wants_json(words: Sequence[str]) -> tuple[bool, list[str]]:

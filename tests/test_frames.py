@@ -14,6 +14,7 @@ import pytest
 from conftest import PROJECT
 
 import mnist_cnn
+from mnist_cnn.reporting.formats import finite
 from mnist_cnn.settings import (
     ENTRY_POINTS,
     ExperimentsSettings,
@@ -28,7 +29,7 @@ from mnist_cnn.tracking import runs
 from mnist_cnn.tracking.frames import MADE_AS
 from mnist_cnn.tracking.heartbeat import ENTRY_POINT_TAG
 from mnist_cnn.tracking.models import LoggedModel
-from pipelines.__main__ import _finite, _wants_json, call
+from pipelines.__main__ import _wants_json, call
 from pipelines.predict import PredictResult
 
 
@@ -151,14 +152,14 @@ def test_the_json_of_predictions_names_each_picture_and_what_was_skipped() -> No
     found = PredictResult(
         "run", model, ("a.png", "b.png"), images, probabilities, ("", "turned"), (("c", "why"),), ("x", "y")
     )
-    assert json.loads(json.dumps(_finite(found.as_json()))) == {
+    assert json.loads(json.dumps(finite(found.as_json()))) == {
         "pictures": [
             {"file": "a.png", "choice": "y", "probability": 0.75, "done": ""},
             {"file": "b.png", "choice": "x", "probability": 0.5, "done": "turned"},
         ],
         "skipped": {"c": "why"},
     }
-    assert _finite({"a": [1.0, float("nan"), (float("inf"), "b")]}) == {"a": [1.0, None, [None, "b"]]}
+    assert finite({"a": [1.0, float("nan"), (float("inf"), "b")]}) == {"a": [1.0, None, [None, "b"]]}
 
 
 @pytest.mark.parametrize("words", [["--json"], ["--json", "true"], ["--json=true"], ["--json=false"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -43,6 +44,15 @@ def limits(metric: str) -> tuple[float, float]:
     if NOT_NEGATIVE.search(metric):
         return 0.0, math.inf
     return (0.0, 1.0) if is_share(metric) or OTHER_SHARES.search(metric) else (-math.inf, math.inf)
+
+
+def finite(value: Any) -> Any:
+    """For JSON, which knows no number that is not finite: None stands in its place, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def clock(seconds: float) -> str:

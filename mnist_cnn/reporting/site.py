@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mnist_cnn.reporting.formats import finite
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.rendering import render
 from mnist_cnn.reporting.tables import on_terminal
@@ -87,16 +88,8 @@ def _table(heading: str, values: Mapping[str, Any]) -> Table | None:
 
 def as_script(values: Any) -> Markup:
     """JSON that can stand within a <script>: no text in it ends the element. Numbers that are not finite are null."""
-    text = json.dumps(_finite(values), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(finite(values), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _finite(value) for name, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def write(folder: Path, pages: Mapping[str, str]) -> None:

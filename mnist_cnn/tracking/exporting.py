@@ -12,7 +12,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mnist_cnn.settings.errors import SettingError, hide_password, hide_passwords
+from mnist_cnn.settings.errors import SettingError, hide_passwords
 from mnist_cnn.tracking import models, reading, store, sweep_runs
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
 from mnist_cnn.tracking.machine import PREFIX
@@ -75,7 +75,7 @@ def _exported(run: Run, experiment: str) -> ExportedRun:
         note=hide_passwords(tags.get(NOTE_TAG, "")),
         params=reading.params_of(run),
         metrics=dict(run.data.metrics),
-        tags={name: hide_password(text) for name, text in tags.items() if name.startswith(TAGS)},
+        tags={name: hide_passwords(text) for name, text in tags.items() if name.startswith(TAGS)},
         models=models.uris_of(run),
         artifact_uri=info.artifact_uri,
     )  # fmt: skip
