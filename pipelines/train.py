@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
 from mnist_cnn.reporting import descriptions, training_figures
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import keras  # not before this project's rooms have looked at its backend
 
 STEP_METRICS = ("loss_by_step", "accuracy_by_step", "training_learning_rate_by_step")
+VALIDATION_METRICS = ("loss_by_step_validation", "accuracy_by_step_validation")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _resume(run: runs.TrackedRun, resumed_from: str, num_steps: int) -> Training
         return None
     for result in state.history:
         run.log_metrics(result.metrics(), step=result.epoch)
-    for name, points in reading.history(resumed_from, STEP_METRICS).items():
+    for name, points in reading.history(resumed_from, (*STEP_METRICS, *VALIDATION_METRICS)).items():
         for step, value in points.items():
             if step <= state.epoch * num_steps:  # later ones are computed, and logged, again
                 run.log_metrics({name: value}, step=step)
@@ -121,11 +124,16 @@ def _train(
     num_steps = loop.steps_per_epoch(len(data.train), settings.batch_size)
     progress = TrainingProgress(settings.epochs, num_steps)
     curve = loop.StepCurve(num_steps)
+    validation: list[tuple[float, float, float]] = []
 
     def on_steps(steps: loop.StepResults) -> None:
         progress.steps(steps)
         for step, *values in curve.add(steps):
             run.log_metrics(dict(zip(STEP_METRICS, values, strict=True)), step=step)
+
+    def on_validation(step: int, result: EvaluationResult) -> None:
+        validation.append((step / num_steps, result.loss, result.accuracy))
+        run.log_metrics(dict(zip(VALIDATION_METRICS, (result.loss, result.accuracy), strict=True)), step=step)
 
     def on_epoch(result: loop.EpochResult, state: Callable[[], TrainingState]) -> None:
         progress.epoch(result)
@@ -133,8 +141,11 @@ def _train(
         run.flush()
         trainings.save_checkpoint(run, state())
 
-    result = loop.train(network, data, settings, state=state, on_steps=on_steps, on_epoch=on_epoch)
-    run.log_figure(training_figures.learning_curves(result.history, curve.points()), "figures/learning_curves.png")
+    result = loop.train(
+        network, data, settings, state=state, on_steps=on_steps, on_validation=on_validation, on_epoch=on_epoch
+    )
+    curves = training_figures.learning_curves(result.history, curve.points(), np.array(validation).reshape(-1, 3))
+    run.log_figure(curves, "figures/learning_curves.png")
     return result
 
 

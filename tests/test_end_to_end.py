@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -378,6 +379,11 @@ def test_a_person_sees_the_run_in_a_browser(folder: Path, small_dataset: Path) -
             page.get_by_text(text).first.wait_for(timeout=60_000)
         page.screenshot(path=pictures / "run.png")
         page.goto(f"{address}/#/experiments/0/runs/{trained.info.run_id}/model-metrics")
+        # Accuracy and loss come first, of training and of validation.
+        titles = page.get_by_text(re.compile(r"^[a-z]+(_[a-z]+)+$"))
+        titles.first.wait_for(timeout=60_000)
+        page.screenshot(path=pictures / "first_metrics.png")
+        assert titles.all_inner_texts()[:2] == ["accuracy_by_step", "accuracy_by_step_validation"]
         # Charts are drawn as they come into view, and that of train_loss is far down: ask for it.
         page.get_by_placeholder("Search metric charts").fill("train_loss", timeout=60_000)
         page.get_by_text("train-compact-quick (train_loss)").first.wait_for(timeout=20_000)

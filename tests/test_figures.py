@@ -123,11 +123,13 @@ def test_curves_are_those_of_the_searches() -> None:
 
 def test_learning_curves_draw_training_and_validation_epoch_by_epoch() -> None:
     steps = np.array([[0.5, 2.0, 0.4], [1.0, 1.0, 0.6]])
-    accuracy, loss = training_figures.learning_curves(examples.HISTORY, steps).axes
+    validation = np.array([[1.0, 0.9, 0.7]])
+    accuracy, loss = training_figures.learning_curves(examples.HISTORY, steps, validation).axes
     curves = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
     assert curves["training, epoch mean"] == [result.accuracy for result in examples.HISTORY]
     assert curves["validation, epoch's end"] == [result.validation_accuracy for result in examples.HISTORY]
     assert curves["training, by step"] == [0.4, 0.6] and list(loss.lines[0].get_ydata()) == [2.0, 1.0]
+    assert curves["validation, by step"] == [0.7] and list(loss.lines[1].get_ydata()) == [0.9]
     svg = as_svg(training_figures.learning_curves(examples.HISTORY))
     assert svg.startswith("<svg") and "currentColor" in svg and "#000000" not in svg
     texts = re.findall(r"<text [^>]*font-family: 'DejaVu Sans', 'Verdana', sans-serif[^>]*>(.*?)</text>", svg)

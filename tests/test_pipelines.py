@@ -73,6 +73,12 @@ def test_a_run_holds_its_curves_epoch_by_epoch(client, finished) -> None:
     assert linked["validation_loss"].dataset_digest == digests["validation"] != linked["train_loss"].dataset_digest
     steps = client.get_metric_history(finished.info.run_id, "loss_by_step")
     assert [point.step for point in steps] == list(range(1, 2 * 15 + 1))  # at most 20 an epoch, and no more than steps
+    validated = client.get_metric_history(finished.info.run_id, "accuracy_by_step_validation")
+    assert len(validated) == 2 * 10 and validated[-1].step == 2 * 15
+    assert validated[-1].value == finished.data.metrics["validation_accuracy"]
+    # The UI sorts charts by name: accuracy and loss of training and validation come first.
+    first = sorted(key for key in finished.data.metrics if "/" not in key)[:4]
+    assert first == ["accuracy_by_step", "accuracy_by_step_validation", "loss_by_step", "loss_by_step_validation"]
 
 
 def test_a_run_is_linked_to_its_data_with_its_digest(client, finished, small_dataset: Path) -> None:
@@ -187,7 +193,7 @@ def test_an_interrupted_training_is_killed_and_resumes_as_a_new_run_to_the_same_
     assert resumed.data.params == finished.data.params
     for key in ("test_accuracy", "test_loss", "validation_loss", "train_loss"):
         assert resumed.data.metrics[key] == finished.data.metrics[key], key
-    for key in ("train_loss", "loss_by_step"):
+    for key in ("train_loss", "loss_by_step", "loss_by_step_validation"):
         points = client.get_metric_history(resumed.info.run_id, key)
         whole = client.get_metric_history(finished.info.run_id, key)
         assert {point.step: point.value for point in points}[whole[-1].step] == whole[-1].value

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import keras
@@ -95,6 +96,39 @@ def test_it_is_keras_own_training_step(data: dataset.Split) -> None:
     assert result.history[0].loss == pytest.approx(fitted.history["loss"][0], rel=1e-4)
     for ours, theirs in zip(network.get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_validation_is_looked_at_within_the_epoch_and_moves_no_number(
+    start: int, trained: tuple, data: dataset.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "VALIDATION_SAMPLE", 60)
+    found: list[tuple[int, int, float]] = []
+    _, result, states = trained
+    _, looked, _ = train(
+        data,
+        SETTINGS,
+        state=states[start - 1] if start else None,
+        on_validation=lambda step, scores: found.append((step, len(scores.labels), scores.accuracy)),
+    )
+    assert numbers(looked.history) == numbers(result.history)
+    steps = [math.ceil(part * 15 / 10) for part in range(1, 11)]  # 15 steps an epoch
+    assert [step for step, *_ in found] == [15 * epoch + step for epoch in range(start, 3) for step in steps]
+    sizes = [*[60] * 9, len(data.validation)]
+    assert [size for _, size, _ in found] == sizes * (3 - start)
+    ends = [accuracy for step, _, accuracy in found if step % 15 == 0]
+    assert ends == [epoch.validation_accuracy for epoch in result.history[start:]]
+
+
+def test_weights_that_are_not_finite_after_the_last_step_stop_the_training(
+    data: dataset.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_weights(network: keras.Model, *_: object) -> None:
+        network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
+
+    monkeypatch.setattr(loop, "recalibrate", break_weights)
+    with pytest.raises(loop.TrainingDiverged, match="1000 probabilities that are not finite after step 15; try"):
+        train(data, TrainSettings(batch_size=64))
 
 
 def test_nan_stops_the_training_with_the_reason(data: dataset.Split) -> None:

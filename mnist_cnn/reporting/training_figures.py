@@ -21,10 +21,12 @@ from mnist_cnn.training.loop import EpochResult
 
 
 @styled
-def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = None) -> Figure:
+def learning_curves(
+    history: list[EpochResult], steps: NDArray[Any] | None = None, validation: NDArray[Any] | None = None
+) -> Figure:
     """Accuracy and loss, training against validation, epoch by epoch (the report's figure 4).
 
-    steps: (n, 3) epoch (a fraction), running loss and running accuracy within the epochs; drawn faintly behind.
+    steps, validation: (n, 3) epoch (a fraction), loss and accuracy within the epochs; drawn faintly behind.
     """
     figure = fixed_figure(10, 4)
     accuracy_axes, loss_axes = figure.subplots(1, 2)
@@ -35,8 +37,12 @@ def learning_curves(history: list[EpochResult], steps: NDArray[Any] | None = Non
         (accuracy_axes, "accuracy", 2, "Accuracy"),
         (loss_axes, "loss", 1, "Loss (cross-entropy, nats)"),
     ):
-        if steps is not None and within:
-            axes.plot(steps[:, 0], steps[:, column], color=TRAIN, alpha=0.35, linewidth=1, label="training, by step")
+        for points, colour, label in (
+            (steps, TRAIN, "training, by step"),
+            (validation, VALIDATION, "validation, by step"),
+        ):
+            if points is not None and len(points) > 0:
+                axes.plot(points[:, 0], points[:, column], color=colour, alpha=0.35, linewidth=1, label=label)
         for key, colour, label in (
             (name, TRAIN, "training, epoch mean"),
             (f"validation_{name}", VALIDATION, "validation, epoch's end"),

@@ -20,6 +20,10 @@ from mnist_cnn.models.forward import Kept, trace
 NUM_CALIBRATION_BINS = 15
 
 
+class NotFiniteError(ValueError):
+    """The network gives NaN or infinite probabilities."""
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """A network on n labelled images of k classes.
@@ -78,10 +82,19 @@ def predict(network: keras.Model, images: NDArray[np.float32], batch_size: int =
     return _in_batches(_FORWARDS.get(network, images.shape[1:], None, lambda forward: forward), images, batch_size)
 
 
-def evaluator(network: keras.Model, data: LabelledImages, batch_size: int = 1000) -> Callable[[], EvaluationResult]:
-    """`evaluate` for a network of which nothing but its weights changes from call to call: compiled once."""
+def evaluator(
+    network: keras.Model, data: LabelledImages, batch_size: int = 1000
+) -> Callable[[int | None], EvaluationResult]:
+    """`evaluate` for a network of which nothing but its weights changes from call to call: compiled once.
+
+    What it gives takes the number of images, the first ones; None for all.
+    """
     forward = trace(network, data.images.shape[1:])
-    return lambda: score(_in_batches(forward, data.images, batch_size), data.labels, data.class_names)
+
+    def evaluate_first(number: int | None) -> EvaluationResult:
+        return score(_in_batches(forward, data.images[:number], batch_size), data.labels[:number], data.class_names)
+
+    return evaluate_first
 
 
 def _in_batches(forward: Any, images: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
@@ -98,7 +111,7 @@ def score(
 ) -> EvaluationResult:
     """Every number of `EvaluationResult` from probabilities (n, k) and labels (n,). class_names: else numbers."""
     if bad := int((~np.isfinite(probabilities)).sum()):
-        raise ValueError(f"the network gave {bad} probabilities that are not finite")
+        raise NotFiniteError(f"the network gave {bad} probabilities that are not finite")
     num_images, num_classes = probabilities.shape
     if not logits.are_probabilities(probabilities):
         raise ValueError("the network's outputs are no probabilities: they are not all at least 0 with the sum 1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -23,6 +23,7 @@ from mnist_cnn.models import networks, transforms
 from mnist_cnn.runtime.randomness import derive_seed, generator
 from mnist_cnn.settings import SettingError, TrainSettings
 from mnist_cnn.training import attacks, evaluation
+from mnist_cnn.training.evaluation import EvaluationResult
 
 WARM_UP = 0.2
 """Share of the steps in which the learning rate rises."""
@@ -39,14 +40,20 @@ SECONDS_BETWEEN_REPORTS = 0.5
 RECALIBRATION_IMAGES = 4096
 
 POINTS_PER_EPOCH = 20
-"""Of the curves within the epochs."""
+"""Of the training's curves within the epochs."""
+
+VALIDATIONS_PER_EPOCH = 10
+"""Points of validation's curves: the epoch's end, and a sample on the way."""
+
+VALIDATION_SAMPLE = 1000
+"""Images of the sample: the first ones of the validation images, whose order is drawn."""
 
 
 Floats = NDArray[np.float32]
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss, or a probability, became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class StepCurve:
         )
         first, done, found = self._waiting[0].first, 0, []
         for number in range(1, len(losses) + 1):
-            if self._is_point(first + number):
+            if is_point(first + number, self._num_steps, POINTS_PER_EPOCH):
                 part = slice(done, number)
                 found.append(
                     (
@@ -141,10 +148,6 @@ class StepCurve:
         self._points += [(step / self._num_steps, loss, accuracy) for step, loss, accuracy, _ in found]
         return found
 
-    def _is_point(self, step: int) -> bool:
-        """Whether one of the equal parts of an epoch ends within this step."""
-        return step * POINTS_PER_EPOCH // self._num_steps > (step - 1) * POINTS_PER_EPOCH // self._num_steps
-
     def points(self) -> NDArray[np.float64]:
         """(n, 3): epochs gone by, mean loss and mean accuracy since the point before."""
         return np.array(self._points).reshape(-1, 3)
@@ -153,6 +156,11 @@ class StepCurve:
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """422 for 54,000 images at 128: the last batch of an epoch is filled up with images of its beginning."""
     return math.ceil(num_images / batch_size)
+
+
+def is_point(step: int, num_steps: int, points: int) -> bool:
+    """Whether one of the `points` equal parts of an epoch of `num_steps` ends within this step (from 1)."""
+    return step * points // num_steps > (step - 1) * points // num_steps
 
 
 def learning_rates(schedule: str, peak: float, num_steps: int) -> Floats:
@@ -197,12 +205,15 @@ def train(
     *,
     state: TrainingState | None = None,
     on_steps: Callable[[StepResults], None] | None = None,
+    on_validation: Callable[[int, EvaluationResult], None] | None = None,
     on_epoch: Callable[[EpochResult, Callable[[], TrainingState]], None] | None = None,
 ) -> TrainingResult:
     """Train `network` in place for `settings.epochs` epochs, from `state` where one is given.
 
-    on_steps: called about twice a second. on_epoch: called after each epoch with its numbers and a function
-    that gives the state to go on from. Raises `TrainingDiverged` as soon as a loss is NaN or infinite.
+    on_steps: called about twice a second. on_validation: called at the end of each tenth of an epoch with the step
+    (from 1) and the result on a sample of the validation images; on all of them at the epoch's end. on_epoch: called
+    after each epoch with its numbers and a function that gives the state to go on from. Raises `TrainingDiverged` as
+    soon as a loss or a probability is NaN or infinite.
     """
     loop = _Loop(network, data.train, settings)
     history = [] if state is None else list(state.history)
@@ -213,17 +224,29 @@ def train(
     ramps = strengths(settings.ramp, num_steps * settings.epochs)
     validate = evaluation.evaluator(network, data.validation)
     for epoch in range(len(history) + 1, settings.epochs + 1):
-        start = time.perf_counter()
-        losses, accuracies = loop.run_epoch(epoch, rates, ramps, on_steps)
+        parts: list[StepResults] = []
+        seconds, start = 0.0, time.perf_counter()
+        for steps in loop.run_epoch(epoch, rates, ramps):
+            parts.append(steps)
+            if on_steps is not None:
+                on_steps(steps)
+            step = steps.first + len(steps.losses)
+            within = step < epoch * num_steps and is_point(step, num_steps, VALIDATIONS_PER_EPOCH)
+            if on_validation is not None and within:
+                seconds += time.perf_counter() - start
+                on_validation(step, _validation(validate, VALIDATION_SAMPLE, step, settings))
+                start = time.perf_counter()
         if epoch == settings.epochs and settings.recalibrate:
             recalibrate(network, data.train, settings)
-        seconds = time.perf_counter() - start
-        validation = validate()
+        seconds += time.perf_counter() - start
+        validation = _validation(validate, None, epoch * num_steps, settings)
+        if on_validation is not None:
+            on_validation(epoch * num_steps, validation)
         history.append(
             EpochResult(
                 epoch=epoch,
-                loss=float(losses.mean()),
-                accuracy=float(accuracies.mean()),
+                loss=float(np.concatenate([part.losses for part in parts]).mean()),
+                accuracy=float(np.concatenate([part.accuracies for part in parts]).mean()),
                 validation_loss=validation.loss,
                 validation_accuracy=validation.accuracy,
                 learning_rate=float(rates[epoch * num_steps - 1]),
@@ -234,6 +257,20 @@ def train(
         if on_epoch is not None:
             on_epoch(history[-1], lambda: loop.state(history))
     return TrainingResult(history, sum(result.seconds for result in history))
+
+
+def _validation(
+    validate: Callable[[int | None], EvaluationResult], number: int | None, step: int, settings: TrainSettings
+) -> EvaluationResult:
+    """The result on the first `number` validation images, on all without a number."""
+    try:
+        return validate(number)
+    except evaluation.NotFiniteError as error:
+        raise TrainingDiverged(f"{error} after step {step}; {_lower_rate(settings)}") from error
+
+
+def _lower_rate(settings: TrainSettings) -> str:
+    return f"try a lower `learning_rate` than {settings.learning_rate:g}"
 
 
 class _Loop:
@@ -249,33 +286,31 @@ class _Loop:
         data = tf.constant(images.images), tf.constant(images.labels)
         self._step = cache(partial(_compiled_step, network, settings, self._optimizer, *data))
 
-    def run_epoch(
-        self, epoch: int, rates: Floats, ramps: Floats, on_steps: Callable[[StepResults], None] | None
-    ) -> tuple[Floats, Floats]:
-        """rates, ramps: of all steps of the training. Gives loss and accuracy of each step of the epoch, (steps,)."""
+    def run_epoch(self, epoch: int, rates: Floats, ramps: Floats) -> Iterator[StepResults]:
+        """rates, ramps: of all steps of the training. Gives the steps' numbers about twice a second.
+
+        A point of validation's curve is always the last step of its part.
+        """
         order = epoch_order(self._settings.seed, epoch, self._num_images, self._settings.batch_size)
         first, stream = (epoch - 1) * len(order), derive_seed(self._settings.seed, "augmentation")
         rates, ramps = rates[first:], ramps[first:]
         seeds = np.stack([np.full(len(order), stream), first + np.arange(len(order))], axis=1).astype(np.int32)
-        losses, accuracies = np.empty((2, len(order)), np.float32)
         done, pending, start = 0, [], time.perf_counter()
         for i in range(len(order)):
             step = self._step(attack_steps(self._settings, ramps[i]))
             pending.append(step(order[i], rates[i], ramps[i], seeds[i]))
-            if i + 1 < len(order) and time.perf_counter() - start < SECONDS_BETWEEN_REPORTS:
+            waited = time.perf_counter() - start >= SECONDS_BETWEEN_REPORTS
+            if not (waited or is_point(i + 1, len(order), VALIDATIONS_PER_EPOCH)):
                 continue
-            part = slice(done, i + 1)
-            losses[part], accuracies[part] = np.array(pending).T
-            if not np.isfinite(losses[part]).all():
-                bad = done + int(np.argmin(np.isfinite(losses[part])))
+            losses, accuracies = np.array(pending, np.float32).T
+            if not np.isfinite(losses).all():
+                bad = int(np.argmin(np.isfinite(losses)))
                 raise TrainingDiverged(
-                    f"the loss became {losses[bad]} at step {bad + 1} of {len(order)} in epoch {epoch}, at a learning "
-                    f"rate of {rates[bad]:.3g}; try a lower `learning_rate` than {self._settings.learning_rate:g}"
+                    f"the loss became {losses[bad]} at step {done + bad + 1} of {len(order)} in epoch {epoch}, at a "
+                    f"learning rate of {rates[done + bad]:.3g}; {_lower_rate(self._settings)}"
                 )
-            if on_steps is not None:
-                on_steps(StepResults(first + done, losses[part], accuracies[part], rates[part]))
+            yield StepResults(first + done, losses, accuracies, rates[done : i + 1])
             done, pending, start = i + 1, [], time.perf_counter()
-        return losses, accuracies
 
     def state(self, history: list[EpochResult]) -> TrainingState:
         return TrainingState(
