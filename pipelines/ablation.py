@@ -12,6 +12,7 @@ from mnist_cnn.judging import ablation
 from mnist_cnn.judging.ablation import Place, Table, Tried
 from mnist_cnn.judging.scorecard import Scorecard
 from mnist_cnn.reporting import ablation_figures, descriptions, tables
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, PANEL_B, REGIMES, STARTS, AblationSettings
 from mnist_cnn.tracking import models, runs
@@ -81,7 +82,7 @@ def find_networks(settings: AblationSettings) -> dict[str, LoggedModel]:
 
 def main(settings: AblationSettings) -> None:
     result = run(settings)
-    print(f"\n{tables.ablation_cells(result.table)}\n{runs.signpost(result.run_id)}")
+    print(f"\n{on_terminal(tables.ablation_cells(result.table))}\n{runs.signpost(result.run_id)}")
 
 
 def _log(run: runs.TrackedRun, table: Table, shown: str, class_names: Sequence[str]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from mnist_cnn.data import dataset, intervals
 from mnist_cnn.data.intervals import Difference
-from mnist_cnn.reporting import comparison_page, sweep_charts, tables
+from mnist_cnn.reporting import comparison_page, sweep_charts
 from mnist_cnn.reporting.chart_lines import lines_of_records
 from mnist_cnn.reporting.comparison_page import Compared
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.runtime.randomness import derive_seed
 from mnist_cnn.settings import CompareSettings, OptimizeSettings
@@ -73,7 +74,7 @@ def run(settings: CompareSettings) -> CompareResult:
 def main(settings: CompareSettings) -> None:
     result = run(settings)
     lines = "\n".join(f"- {line}" for line in comparison_page.difference_lines(result.differences))
-    table = tables.on_terminal(comparison_page.table(result.compared))
+    table = on_terminal(comparison_page.table(result.compared))
     print(f"\n{table}\n\n{lines}\n{runs.signpost(result.run_id)}")
 
 

@@ -9,6 +9,7 @@ from mnist_cnn.input_optimization import starts
 from mnist_cnn.judging.search import Searches, search
 from mnist_cnn.reporting import descriptions, tables
 from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, ExperimentsSettings
 from mnist_cnn.settings.experiments import Experiment, parse
@@ -65,7 +66,7 @@ def run(settings: ExperimentsSettings) -> ExperimentsResult:
                 strip = log_searches(child, searches, data, title)
                 child.describe(descriptions.optimization(model.uri, settings, searches))
             run.log_figure(strip, f"figures/experiment_{experiment.number}.png")
-            print(tables.on_terminal(tables.ascent(searches)))
+            print(on_terminal(tables.ascent(searches)))
             finished.append(ExperimentResult(child.run_id, experiment, searches))
         run.describe(descriptions.experiments(model.uri, [(done.experiment, done.searches) for done in finished]))
     return ExperimentsResult(run.run_id, model, tuple(finished))

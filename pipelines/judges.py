@@ -11,6 +11,7 @@ from mnist_cnn.judging import judges
 from mnist_cnn.judging.judges import Panel, Trained
 from mnist_cnn.judging.scorecard import RealDigits, Scorer
 from mnist_cnn.reporting import ablation_figures, descriptions, tables
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANELS, JudgesSettings
 from mnist_cnn.tracking import runs
@@ -55,7 +56,7 @@ def run(settings: JudgesSettings) -> JudgesResult:
 
 def main(settings: JudgesSettings) -> None:
     result = run(settings)
-    table = tables.judges(result.trained, result.tests)
+    table = on_terminal(tables.judges(result.trained, result.tests))
     print(f"\n{table}\n{runs.signpost(result.run_id)}")
 
 

@@ -11,6 +11,7 @@ from mnist_cnn.judging import nearest_digits
 from mnist_cnn.judging.search import Searches, search
 from mnist_cnn.reporting import descriptions, search_figures, tables
 from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, OptimizeSettings
 from mnist_cnn.settings.experiments import kinds
@@ -59,7 +60,7 @@ def main(settings: OptimizeSettings) -> None:
 
 def print_result(result: OptimizeResult) -> None:
     """What stands on the terminal in the end."""
-    print(f"\n{tables.on_terminal(tables.ascent(result.searches))}\n{runs.signpost(result.run_id, result.model)}")
+    print(f"\n{on_terminal(tables.ascent(result.searches))}\n{runs.signpost(result.run_id, result.model)}")
 
 
 def log_searches(run: runs.TrackedRun, searches: Searches, data: dataset.Split, title: str) -> Any:

@@ -14,6 +14,7 @@ from mnist_cnn.data import dataset, pictures
 from mnist_cnn.data.pictures import PictureError
 from mnist_cnn.reporting import descriptions, picture_figures, tables
 from mnist_cnn.reporting.formats import counted
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PredictSettings, SettingError
 from mnist_cnn.settings.errors import printable
@@ -86,7 +87,7 @@ def run(settings: PredictSettings) -> PredictResult:
 def main(settings: PredictSettings) -> None:
     result = run(settings)
     table = tables.predicted(result.files[:MOST_NAMED], result.probabilities, result.class_names)
-    print(f"\n{tables.on_terminal(table)}")
+    print(f"\n{on_terminal(table)}")
     if len(result.files) > MOST_NAMED:
         print(f"and {len(result.files) - MOST_NAMED} more; all are in predictions.json")
     print("\n".join(f"Skipped {name}: {reason}." for name, reason in result.skipped[:MOST_NAMED]))

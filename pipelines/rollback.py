@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_cnn.judging.promotion import Version
-from mnist_cnn.reporting.rendering import render
+from mnist_cnn.reporting.rendering import on_terminal, render
 from mnist_cnn.settings import RollbackSettings
 from mnist_cnn.tracking import models, registry, runs, store
 from mnist_cnn.tracking.models import LoggedModel
@@ -24,7 +24,7 @@ class RollbackResult:
     model: LoggedModel
 
     def as_json(self) -> dict[str, Any]:
-        return {"version": self.version, "before": self.before, "sentence": self.sentence}
+        return {"version": self.version, "before": self.before, "sentence": on_terminal(self.sentence)}
 
 
 def run(settings: RollbackSettings) -> RollbackResult:
@@ -57,4 +57,4 @@ def describe(version: Version, before: Version | None, *, alias: str, dry_run: b
 
 def main(settings: RollbackSettings) -> None:
     result = run(settings)
-    print(f"{result.sentence}\n{runs.signpost(result.run_id, result.model)}")
+    print(f"{on_terminal(result.sentence)}\n{runs.signpost(result.run_id, result.model)}")

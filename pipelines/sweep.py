@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mnist_cnn.data import dataset
 from mnist_cnn.input_optimization import starts
 from mnist_cnn.reporting import search_figures, sweep_charts, sweep_page
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware, signals
 from mnist_cnn.settings import JUDGED, PANEL_A, REGIMES, Interrupted, SweepSettings, goals, hide_password, show
 from mnist_cnn.settings.experiments import kinds
@@ -96,7 +97,7 @@ def print_result(result: SweepResult) -> None:
     if WORKER_OF in os.environ:
         return
     again = "".join(f"\nAgain    {command}" for command in result.commands)
-    print(f"\n{result.table}\n{runs.signpost(result.run_id)}{again}")
+    print(f"\n{on_terminal(result.table)}\n{runs.signpost(result.run_id)}{again}")
 
 
 def ascent_trials(data: dataset.Split, *, judged: bool) -> trials.AscentTrials:

@@ -18,6 +18,7 @@ from mnist_cnn.judging.search import search
 from mnist_cnn.judging.teaching import Taught
 from mnist_cnn.reporting import ablation_figures, descriptions, tables
 from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_B, AscentSettings, SettingError, TeachSettings
 from mnist_cnn.settings.experiments import kinds
@@ -82,7 +83,7 @@ def run(settings: TeachSettings) -> TeachResult:
 
 def main(settings: TeachSettings) -> None:
     result = run(settings)
-    print(f"\n{tables.taught(result.rows)}\n{runs.signpost(result.run_id, result.student)}")
+    print(f"\n{on_terminal(tables.taught(result.rows))}\n{runs.signpost(result.run_id, result.student)}")
 
 
 def _images(run: runs.TrackedRun, settings: TeachSettings, network: keras.Model, data: Split) -> LabelledImages:

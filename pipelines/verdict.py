@@ -18,6 +18,7 @@ from mnist_cnn.judging.verdict import Answers, Exhibit, GroupVerdict
 from mnist_cnn.reporting import verdict_page
 from mnist_cnn.reporting.formats import counted
 from mnist_cnn.reporting.progress import AscentProgress
+from mnist_cnn.reporting.rendering import on_terminal
 from mnist_cnn.runtime import hardware
 from mnist_cnn.settings import PANEL_A, PANEL_B, AscentSettings, SettingError, VerdictSettings
 from mnist_cnn.settings.experiments import kinds
@@ -131,7 +132,7 @@ def main(settings: VerdictSettings) -> None:
         return
     print("\n".join(["", *verdict_page.skipped_lines(result.answers.skipped)]))
     people = counted(len(result.answers.people), "person", "people")
-    print(f"Answers of {people}.\n\n{verdict_page.table(result.groups)}\n{runs.signpost(result.run_id)}")
+    print(f"Answers of {people}.\n\n{on_terminal(verdict_page.table(result.groups))}\n{runs.signpost(result.run_id)}")
 
 
 def _chosen(images: LabelledImages, count: int, seed: int, name: str) -> NDArray[np.int64]:

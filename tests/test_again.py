@@ -227,6 +227,12 @@ def test_judges_predictions_and_registrations_are_done_again(client, trained, sm
         assert first.data.tags["kind"] == command
         is_done_again_to_the_last_bit(client, first.info.run_id, capsys)
         assert newest(client).data.tags[AGAIN_TAG] == first.info.run_id
+    call("rollback", ["--version=1"])
+    first = newest(client)
+    call("again", ["--run", first.info.run_id])
+    again = newest(client)
+    assert (again.data.tags["kind"], again.data.tags["version"]) == ("rollback", "1")
+    assert (again.data.tags[AGAIN_TAG], again.data.tags["again"]) == (first.info.run_id, "There is no number.")
 
 
 def test_each_network_of_an_ablation_is_that_of_then(monkeypatch) -> None:

@@ -367,6 +367,12 @@ def test_the_password_of_a_storage_is_shown_nowhere(address: str, hidden: str) -
     assert not any("secret" in text or "se@cr" in text for text in shown)
 
 
+def test_a_token_before_the_host_of_a_web_address_is_hidden() -> None:
+    assert hide_password("https://ghp_1a2b@host/a/b") == "https://***@host/a/b"
+    assert hide_password("git+HTTP://ghp_1a2b@host/a@b") == "git+HTTP://***@host/a@b"
+    assert hide_password("https://host/a@b") == "https://host/a@b"
+
+
 @pytest.mark.parametrize("cls", ENTRY_POINTS.values())
 def test_help_names_every_setting_with_its_default(cls: type[Settings]) -> None:
     page = cls.help()

@@ -17,8 +17,8 @@ from mnist_cnn.reporting.comparison_page import verdicts
 from mnist_cnn.reporting.figure_style import as_svg, styled
 from mnist_cnn.reporting.pages import Cell, Row, Table
 from mnist_cnn.reporting.pages import cell as as_cell
-from mnist_cnn.reporting.rendering import markdown, render
-from mnist_cnn.reporting.tables import as_markdown, on_terminal
+from mnist_cnn.reporting.rendering import markdown, on_terminal, render
+from mnist_cnn.reporting.tables import as_markdown
 from mnist_cnn.settings.fields import cut
 
 LETTERS = "ABCDEFGH"

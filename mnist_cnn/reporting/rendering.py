@@ -7,11 +7,14 @@ import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from mnist_cnn.reporting import formats, pages
 
 SPECIAL = re.compile(r"[\\`|*\[\]<>]")
+ESCAPED = re.compile(r"\\([\\`|*\[\]])")
+MARKDOWN_READER = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def render(template: str, **values: Any) -> str:
@@ -26,6 +29,16 @@ def markdown(value: Any) -> Markup:
         return value
     marks = {"<": "&lt;", ">": "&gt;"}
     return Markup(SPECIAL.sub(lambda found: marks.get(found[0], f"\\{found[0]}"), " ".join(str(value).split())))
+
+
+def on_terminal(text: str) -> str:
+    """What `markdown` escaped, where nothing reads Markdown, as on a terminal: `<b>` is no tag there."""
+    return ESCAPED.sub(r"\1", str(text)).replace("&lt;", "<").replace("&gt;", ">")
+
+
+def as_html(text: str) -> Markup:
+    """Markdown of anybody as HTML: its tags are shown as text, and no picture is asked for."""
+    return Markup(MARKDOWN_READER.render(text))
 
 
 def code(value: Any) -> Markup:

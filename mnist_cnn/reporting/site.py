@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from mnist_cnn.reporting.formats import finite
 from mnist_cnn.reporting.pages import Cell, Row, Table
-from mnist_cnn.reporting.rendering import render
-from mnist_cnn.reporting.tables import on_terminal
+from mnist_cnn.reporting.rendering import as_html, render
 
 PICTURES = (".png", ".gif", ".jpg", ".jpeg")
 
@@ -63,7 +62,7 @@ def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[s
         title=run.name,
         subtitle=f"{run.kind or 'run'} · {run.status} · {run.run_id}",
         run=run,
-        note=on_terminal(run.note),
+        note=as_html(run.note),
         parent=parent,
         children=children,
         settings=_table("setting", run.params),

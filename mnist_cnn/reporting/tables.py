@@ -28,11 +28,6 @@ def as_markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Marku
     return Markup("\n".join(f"| {' | '.join(map(markdown, cells))} |" for cells in lines))
 
 
-def on_terminal(table: str) -> str:
-    """Markdown where nothing reads it, as on a terminal: `<b>` is no tag there."""
-    return str(table).replace("&lt;", "<").replace("&gt;", ">")
-
-
 TAUGHT = {
     "recognised_rate": "recognised", "near_real_share": "near real", "cas_plain": "CAS",
     "cas_augmented": "CAS, augmented", "learned/recall": "recall", "learned/precision": "precision",

@@ -30,10 +30,12 @@ def hide_passwords(text: str) -> str:
 def hide_password(address: str) -> str:
     """The URL of a database or server without its password; a path as it is.
 
-    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well.
+    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well. A name alone
+    before the host of a web address may be a token.
     """
     if "://" not in address:
         return address
+    address = re.sub(r"(https?://)[^/:@?]+@", r"\1***@", address, flags=re.IGNORECASE)
     address = re.sub(r"(://[^/:@?]*):.*@", r"\1@", address, flags=re.DOTALL)
     return re.sub(r"([?&][\w-]*(?:password|passwd|token|secret)=)[^&]*", r"\1***", address, flags=re.IGNORECASE)
 
