@@ -14,7 +14,7 @@ from mnist_cnn.data.dataset import LabelledImages
 from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import ascend
 from mnist_cnn.models.forward import taking_images
-from mnist_cnn.models.logits import refuse_misfit
+from mnist_cnn.models.logits import Logits, refuse_misfit
 from mnist_cnn.settings import AscentSettings
 from mnist_cnn.settings.errors import Notice, SettingError
 from mnist_cnn.training import attacks, evaluation
@@ -176,6 +176,20 @@ def test_sigmoids_are_reported_as_the_network_has_them(veiled: bool) -> None:
     with pytest.warns(Notice, match="ends in sigmoids"):
         mix = ascend(network, STARTS, (np.eye(10)[2] + np.eye(10)[3]) / 2, AscentSettings(steps=200))
     np.testing.assert_allclose(mix.probabilities[-1][:, [2, 3]], 0.5, atol=0.1)
+
+
+def test_logits_that_are_small_on_noise_are_logits() -> None:
+    """As those of a network that doubts noise: all are between 0 and 1 there."""
+    small = keras.initializers.RandomUniform(-1e-3, 1e-3, seed=0)
+    network = dense(kernel_initializer=small, bias_initializer=keras.initializers.Constant(0.5))
+    noise = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
+    assert 0 < float(np.min(network(noise))) < float(np.max(network(noise))) < 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logits = Logits(network, (28, 28, 1))
+    assert not logits.is_sigmoid
+    given = tf.function(logits)(tf.constant(noise))
+    np.testing.assert_allclose(given, network(noise), atol=1e-6)
 
 
 def test_sigmoids_are_no_probabilities_for_an_evaluation() -> None:

@@ -6,6 +6,7 @@ import math
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import keras
@@ -47,6 +48,9 @@ def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int
 
 UNIT = (0.0, 1.0)
 """Range of grey levels that everything here works on."""
+
+FAR = 1000.0
+"""How far beyond it a network is tried, to tell logits from probabilities."""
 
 
 class Parts(NamedTuple):
@@ -94,11 +98,10 @@ class Logits:
         self._takes_inverse, head = False, _head(forward.outputs[0])[1]
         self.is_sigmoid = head == "Sigmoid"
         if not head:
-            grey = np.random.default_rng(0).random((8, *shape), np.float32)
-            given = forward(grey).numpy().astype(np.float32)
+            given = _outputs(forward, shape)
             coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
             sums_to_1 = are_probabilities(given, COARSE if coarse else FINE)
-            self.is_sigmoid = not sums_to_1 and bool(given.min() >= 0 and 0 < given.max() <= 1)
+            self.is_sigmoid = not sums_to_1 and bool(((given >= 0) & (given <= 1)).all() and given.any())
             self._takes_inverse = sums_to_1 or self.is_sigmoid
         if not self._has_gradient:
             raise SettingError(
@@ -144,6 +147,19 @@ class Logits:
             outputs = self._forward(images)
         self._has_gradient = tape.gradient(outputs, images) is not None
         return outputs
+
+
+def _outputs(forward: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """What a network gives, (n, k), for noise, and for noise far beyond grey levels.
+
+    Logits may happen to be between 0 and 1, above all those of a network that doubts noise. Far away they are not.
+    """
+    grey = np.random.default_rng(0).random((8, *shape), np.float32)
+    near, far = forward(tf.constant(grey)).numpy().astype(np.float32), np.empty((0, 0), np.float32)
+    with suppress(tf.errors.OpError):  # it need not stand what no image is
+        far = forward(tf.constant(FAR * (grey - 0.5))).numpy().astype(np.float32)
+    far = far[np.isfinite(far).all(axis=1)]
+    return np.concatenate([near, far]) if len(far) else near
 
 
 def _head(output: Any) -> tuple[Any, str]:
