@@ -188,7 +188,7 @@ def _format_warning(message: Warning | str, category: type[Warning], *place: Any
 
 def _is_expected(error: Exception) -> bool:
     """Whether it is the world's fault (disk, network, tracking store, numbers) and not this program's."""
-    return isinstance(error, ArithmeticError | OSError | WorkStopped) or is_of_a_store(error)
+    return isinstance(error, ArithmeticError | WorkStopped) or is_of_a_store(error)
 
 
 def _leave(exit_status: int, line: str, run_status: str, reason: str) -> NoReturn:

@@ -253,7 +253,7 @@ def _do(step: Step, results: StepResults, fresh: bool) -> StepResult:
             run_id = step.run(settings).run_id
         return StepResult(step.name, step.title, "done", time.monotonic() - start, run_id, command)
     except Exception as error:
-        if not isinstance(error, SettingError | WorkStopped | ArithmeticError | OSError) and not is_of_a_store(error):
+        if not isinstance(error, SettingError | WorkStopped | ArithmeticError) and not is_of_a_store(error):
             traceback.print_exc()  # a fault of this program: said in full, and the other steps are done all the same
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         seconds = time.monotonic() - start

@@ -192,6 +192,37 @@ def test_logits_that_are_small_on_noise_are_logits() -> None:
     np.testing.assert_allclose(given, network(noise), atol=1e-6)
 
 
+def test_probabilities_that_are_cut_are_reported_as_the_network_has_them() -> None:
+    """On noise their sum is 1, since nothing is cut there."""
+    first = [dense(), layers.Softmax(), layers.Lambda(lambda p: tf.clip_by_value(p, 0.01, 0.99))]
+    network = keras.Sequential([layers.Input((28, 28, 1)), *first])
+    with pytest.warns(Notice, match="ends in sigmoids"):
+        result = ascend(network, STARTS, TARGETS, LONG)
+    assert_own_probabilities(network, result)
+
+
+def test_shares_of_a_hundred_are_refused() -> None:
+    network = keras.Sequential([layers.Input((28, 28, 1)), dense("softmax"), layers.Rescaling(100)])
+    with pytest.raises(SettingError, match="gives shares of 100 in place of 1; end it in softmax"):
+        ascend(network, STARTS, TARGETS, SHORT)
+
+
+class AlwaysDropped(layers.Dropout):
+    """As somebody writes it who wants an ensemble."""
+
+    def call(self, inputs: object) -> object:
+        return super().call(inputs, training=True)
+
+
+@pytest.mark.parametrize("last", [layers.Softmax(axis=0), AlwaysDropped(0.5)])
+def test_outputs_that_depend_on_chance_or_on_the_batch_are_noticed(last: layers.Layer) -> None:
+    network = keras.Sequential([layers.Input((28, 28, 1)), dense(), last])
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        ascend(network, STARTS, TARGETS, SHORT)
+    assert any("gives another output for the same image" in str(each.message) for each in found)
+
+
 def test_sigmoids_are_no_probabilities_for_an_evaluation() -> None:
     with pytest.raises(SettingError, match="`model`: it gives no probabilities .* end it in softmax"):
         refuse_misfit(dense("sigmoid"), (28, 28, 1), 10)

@@ -38,6 +38,16 @@ def test_a_closed_pipe_stops_no_work(tmp_path: Path, line: str) -> None:
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("line", ["{} > /dev/full", "{} 2> /dev/full", "{} > /dev/full 2>&1"])
+def test_a_log_on_a_full_disk_stops_no_work(tmp_path: Path, line: str) -> None:
+    code = FORGIVING + (
+        "for _ in range(20):\n    print('x' * 9000, flush=True); print('y', file=sys.stderr)\n"
+        f"open({str(tmp_path / 'done')!r}, 'w').close()"
+    )
+    done = shell(line, code, tmp_path)
+    assert done.returncode == 0 and (tmp_path / "done").exists() and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -51,6 +61,8 @@ def test_a_closed_pipe_stops_no_work(tmp_path: Path, line: str) -> None:
         "sweep --storage=grpc://h",
         "sweep --storage=grpc://127.0.0.1:1",
         "sweep --storage=/nowhere/at/all",
+        "sweep --storage=/dev/zero",
+        "sweep --storage=sqlite://",
     ],
 )
 def test_a_refusal_that_needs_no_store_loads_neither_mlflow_nor_tensorflow(tmp_path: Path, words: str) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -310,6 +312,23 @@ def test_a_storage_that_fails_at_the_end_of_a_trial_says_so(tmp_path: Path, monk
         sweep.optuna_study.optimize(objective, n_trials=1)
 
 
+def test_a_journal_that_cannot_be_written_at_the_end_of_a_trial_says_so(tmp_path: Path, monkeypatch) -> None:
+    sweep = opened(tmp_path / "a")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def objective(trial: optuna.Trial) -> float:
+        monkeypatch.setattr(storage._Journal, "append_logs", fail)
+        return 1.0
+
+    with pytest.raises(OSError, match="No space left"):
+        sweep.run_one(objective)
+    monkeypatch.undo()
+    with pytest.raises(AssertionError):  # what Optuna itself says; else `run_one` need not look behind it
+        sweep.optuna_study.optimize(objective, n_trials=1)
+
+
 def test_failed_trials_count_and_their_row_is_seen(tmp_path: Path) -> None:
     sweep = opened(tmp_path / "a")
     work(sweep, 4, failing=(2, 3))
@@ -361,6 +380,37 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, 
         storage.open_storage(str(path))
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("precious.*"))
+
+
+@pytest.mark.parametrize(
+    "table", ["runs (name TEXT)", "studies (name TEXT)", "alembic_version (v TEXT), users (a TEXT)"]
+)
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "precious.db"
+    with sqlite3.connect(path) as connection:
+        for each in re.split(r"(?<=\)), ", table):
+            connection.execute(f"CREATE TABLE {each}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(study.StudyError, match="precious.db holds tables of another program .*left as it is"):
+        storage.open_storage(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def test_tables_of_others_may_stand_beside_those_of_optuna(tmp_path: Path) -> None:
+    opened(f"sqlite:///{tmp_path}/a.db").close()
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE runs (name TEXT)")
+    connection.close()
+    opened(f"sqlite:///{tmp_path}/a.db").close()
+
+
+@pytest.mark.parametrize("kind", ["/dev/zero", "/dev/null", "pipe"])
+def test_a_device_or_a_pipe_is_no_storage(tmp_path: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(study.StudyError, match="is a device or a pipe"):
+        storage.refuse_storage(str(tmp_path / kind))
 
 
 @pytest.mark.slow

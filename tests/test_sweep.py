@@ -20,9 +20,10 @@ from mnist_cnn.input_optimization import ascent
 from mnist_cnn.input_optimization.ascent import AscentDiverged
 from mnist_cnn.reporting import sweep_charts
 from mnist_cnn.settings import Interrupted, SettingError, SweepSettings, TrainSettings
+from mnist_cnn.settings.errors import WorkStopped
 from mnist_cnn.sweeps import outcomes, storage, study, worker
 from mnist_cnn.sweeps.outcomes import Outcome
-from mnist_cnn.tracking import reading, runs, sweep_runs
+from mnist_cnn.tracking import networks, reading, runs, sweep_runs
 from mnist_cnn.tracking.store import TrackingError
 from pipelines import judges, sweep
 from pipelines.__main__ import call
@@ -307,6 +308,47 @@ def test_a_store_that_fails_is_not_held_against_the_settings(client, words: list
     assert [outcomes.state_of(trial) for trial in found] == ["lost", "complete", "complete"]
     assert found[1].params == found[0].params and found[1].user_attrs[outcomes.LOSSES] == 0
     assert "no space left" in children[0].data.tags["reason"]
+
+
+def test_a_journal_on_a_disk_that_fills_ends_the_sweep_and_loses_nothing(client, words, monkeypatch) -> None:
+    whole, appended = storage._Journal.append_logs, []
+
+    def fills(journal, logs) -> None:
+        appended.extend(logs)
+        if len(appended) > 30:
+            raise OSError(28, "No space left on device")
+        whole(journal, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage._Journal, "append_logs", fills)
+        with pytest.raises(OSError, match="No space left"):
+            call("sweep", [*words, "--sweep=full-journal", "--n_trials=9"])
+    parent, children = runs_of(client, "full-journal")
+    assert parent.info.status == "FAILED" and "No space left" in parent.data.tags["reason"]
+    assert "RUNNING" not in {child.info.status for child in children}
+    finished = [child.info.run_id for child in children if child.info.status == "FINISHED"]
+    call("sweep", [*words, "--sweep=full-journal", "--n_trials=9"])
+    _, children, found = agree(client, "full-journal")
+    assert sum(trial.state == TrialState.COMPLETE for trial in found) == 9
+    assert {*finished} <= {child.info.run_id for child in children if child.info.status == "FINISHED"}
+
+
+def test_a_network_that_cannot_be_read_ends_the_sweep_and_spends_no_trial(client, words, monkeypatch) -> None:
+    call("sweep", [*words, "--sweep=unmounted", "--n_trials=1"])
+
+    def fails(*given: object, **how: object) -> None:
+        raise TrackingError("`model`: its files are not there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "load", fails)
+        with pytest.raises(WorkStopped, match="its files are not there"):
+            call("sweep", [*words, "--sweep=unmounted", "--n_trials=3"])
+    parent, _ = runs_of(client, "unmounted")
+    assert parent.info.status == "FAILED"
+    call("sweep", [*words, "--sweep=unmounted", "--n_trials=3"])
+    _, _, found = agree(client, "unmounted")
+    assert [outcomes.state_of(trial) for trial in found] == ["complete", "lost", "complete", "complete"]
+    assert found[2].params == found[1].params
 
 
 def test_a_trial_that_others_took_over_is_left_to_them(client, words: list[str], monkeypatch) -> None:

@@ -94,8 +94,7 @@ def ascend(
     numbers = {name: checks.spread(settings, name, len(images), np.float32) for name in _NUMBERS}
     seeds = checks.spread(settings, "seed", len(images), np.int32)
     loop = _loop_for(network, images.shape[1:], numbers, settings, value_range)
-    if loop.is_sigmoid:
-        text = f"the network {network.name} ends in sigmoids: each class has a probability of its own."
+    for text in loop.notices:
         warnings.warn(text, Notice, stacklevel=2)
     wanted = checks.checked_targets(targets, len(images), loop.num_classes)
     led_to = np.zeros((len(images), 0), np.float32)
@@ -217,11 +216,11 @@ class _Loop:
         value_range: tuple[float, float],
     ) -> None:
         self._logits = logits.Logits(network, shape, value_range)
-        self.num_classes, self.is_sigmoid = self._logits.num_classes, self._logits.is_sigmoid
-        self.num_features = self._logits.num_features
+        self.num_classes, self.num_features = self._logits.num_classes, self._logits.num_features
+        self.notices = self._logits.notices
         self._range, self._form = value_range, form_of(network, shape)
         self._penalties = {name: cost for name, cost in penalties.PENALTIES.items() if f"{name}_weight" in active}
-        of_head = "sigmoid_" if self.is_sigmoid else ""
+        of_head = "sigmoid_" if self._logits.is_sigmoid else ""
         self._cross_entropy = getattr(objectives, f"{of_head}cross_entropy")
         self._kl_divergence = getattr(objectives, f"{of_head}kl_divergence")
         is_plain = settings.objective == "cross_entropy"

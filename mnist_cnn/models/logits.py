@@ -73,6 +73,7 @@ class Logits:
     value_range: what the network calls black and white; images are in [0, 1] all the same.
     num_classes, num_features: of the network. bytes_per_image: of all that a forward pass computes for one image.
     is_sigmoid: whether each class has a probability of its own, so that they need not sum to 1.
+    notices: what a person may not expect of the network, a sentence each.
     Raises `SettingError` for a network that takes no such images or gives no (n, k) output.
     """
 
@@ -97,12 +98,18 @@ class Logits:
         self.num_features = math.prod(_linear_in(_head(forward.outputs[0])[0]).shape[1:])
         self._takes_inverse, head = False, _head(forward.outputs[0])[1]
         self.is_sigmoid = head == "Sigmoid"
+        coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
+        tolerance, given = COARSE if coarse else FINE, _outputs(forward, shape)
         if not head:
-            given = _outputs(forward, shape)
-            coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
-            sums_to_1 = are_probabilities(given, COARSE if coarse else FINE)
+            sums_to_1 = are_probabilities(given, tolerance)
             self.is_sigmoid = not sums_to_1 and bool(((given >= 0) & (given <= 1)).all() and given.any())
             self._takes_inverse = sums_to_1 or self.is_sigmoid
+            total = float(given.sum(axis=1).mean())
+            if not self._takes_inverse and total > 0 and are_probabilities(given / total, tolerance):
+                raise SettingError(
+                    f"the network {network.name} gives shares of {total:.4g} in place of 1; end it in softmax."
+                )
+        self.notices = _notices(forward, shape, network.name, tolerance, is_sigmoid=self.is_sigmoid)
         if not self._has_gradient:
             raise SettingError(
                 f"the network {network.name} gives no gradient to the pixels; something in it rounds or cuts."
@@ -149,12 +156,30 @@ class Logits:
         return outputs
 
 
+def _notices(forward: Any, shape: tuple[int, ...], name: str, tolerance: float, *, is_sigmoid: bool) -> tuple[str, ...]:
+    found = []
+    if is_sigmoid:
+        found.append(f"the network {name} ends in sigmoids: each class has a probability of its own.")
+    grey = tf.constant(_grey(shape))
+    whole, half = forward(grey).numpy().astype(np.float32)[:4], forward(grey[:4]).numpy().astype(np.float32)
+    if np.abs(whole - half).max() > tolerance * max(1.0, float(np.abs(whole).max())):
+        found.append(
+            f"the network {name} gives another output for the same image, by chance or with others beside it; what is "
+            "reported is one of them."
+        )
+    return tuple(found)
+
+
+def _grey(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((8, *shape), np.float32)
+
+
 def _outputs(forward: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """What a network gives, (n, k), for noise, and for noise far beyond grey levels.
 
     Logits may happen to be between 0 and 1, above all those of a network that doubts noise. Far away they are not.
     """
-    grey = np.random.default_rng(0).random((8, *shape), np.float32)
+    grey = _grey(shape)
     near, far = forward(tf.constant(grey)).numpy().astype(np.float32), np.empty((0, 0), np.float32)
     with suppress(tf.errors.OpError):  # it need not stand what no image is
         far = forward(tf.constant(FAR * (grey - 0.5))).numpy().astype(np.float32)

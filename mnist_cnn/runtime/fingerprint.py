@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -95,5 +96,5 @@ def _digest_of_data(dataset: str, files: Sequence[Path]) -> str:
         return data
     whole = hashlib.sha256(data.encode())
     for file in files:
-        whole.update(f"\0{file.name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        whole.update(b"\0" + os.fsencode(file.name) + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()

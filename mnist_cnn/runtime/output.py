@@ -1,4 +1,4 @@
-"""Standard output and error that stop no work: a character that cannot be shown, a pipe or a terminal that is gone."""
+"""Standard output and error that stop no work: a character that cannot be shown, a pipe that is gone, a full disk."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any, TextIO
 
 
 class _Forgiving(io.FileIO):
-    """A stream of this process; once nobody reads it any more, all that is written goes to nowhere."""
+    """A stream of this process. Once nobody reads it any more, all that is written goes to nowhere.
+
+    What cannot be written, since a disk is full, is lost, and what comes later is tried again.
+    """
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # the pipe is closed; the terminal is gone
-                raise
-            _to_nowhere(self.fileno())
+            if error.errno in (errno.EPIPE, errno.EIO):  # the pipe is closed; the terminal is gone
+                _to_nowhere(self.fileno())
             return memoryview(data).nbytes
 
 

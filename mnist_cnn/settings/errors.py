@@ -76,4 +76,5 @@ STORES = ("mlflow", "optuna", "sqlalchemy", "requests")
 
 
 def is_of_a_store(error: BaseException) -> bool:
-    return type(error).__module__.partition(".")[0] in STORES
+    """Whether it came from a store, or from the disk or the network below one."""
+    return type(error).__module__.partition(".")[0] in STORES or isinstance(error, OSError)

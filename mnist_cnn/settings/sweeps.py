@@ -47,6 +47,9 @@ PAIRED = frozenset(("diversity", "merit"))
 DATABASES = ("postgresql", "sqlite")
 STORAGE_FORMS = "the path of a journal file, or begin with postgresql:// or sqlite:///, or be grpc://HOST:PORT"
 
+_IN_MEMORY = re.compile(r"^/*(\?|$)|:memory:|mode=memory")
+"""In the address of an SQLite database that ends with its process."""
+
 _READ_PROXY = re.compile(r"grpc://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})").fullmatch
 
 
@@ -58,7 +61,9 @@ def place_of_proxy(word: str) -> tuple[str, int] | None:
 
 def is_storage(word: str) -> bool:
     """Whether a word is a path, or the address of a database that may hold a sweep, or of a proxy of one."""
-    scheme, slashes, _ = word.partition("://")
+    scheme, slashes, place = word.partition("://")
+    if scheme.partition("+")[0] == "sqlite" and slashes:
+        return _IN_MEMORY.search(place) is None
     return not slashes or scheme.partition("+")[0] in DATABASES or place_of_proxy(word) is not None
 
 

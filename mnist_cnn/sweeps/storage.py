@@ -57,6 +57,12 @@ SAID = {
 }  # fmt: skip
 """What a line says, by its code."""
 
+OPTUNA_TABLES = ("studies", "study_", "trials", "trial_", "version_info", "alembic_version")
+"""How the names of its tables begin, in a database."""
+
+OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
+"""By which its tables are told from another program's of the same names."""
+
 Lost = Callable[[optuna.Study, FrozenTrial], None]
 """Called by Optuna with a trial that it has marked as failed, since its process sent no heartbeat any more."""
 
@@ -139,6 +145,7 @@ def quiet() -> Iterator[None]:
 
 def _database(url: str, on_lost: Lost | None) -> RDBStorage:
     """Several processes that open a fresh database at once all make its tables; those that come second try again."""
+    _refuse_other_tables(url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             storage = RDBStorage(
@@ -155,6 +162,30 @@ def _database(url: str, on_lost: Lost | None) -> RDBStorage:
                 raise
             time.sleep(0.5 * attempt)
     raise AssertionError
+
+
+def _refuse_other_tables(url: str) -> None:
+    """Raise `StudyError` for a database of another program, which Optuna would make its tables in. Nothing is written.
+
+    One that has whole tables of Optuna's may have others beside them.
+    """
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    try:
+        found = sqlalchemy.inspect(engine)
+        names = set(found.get_table_names())
+        columns = {
+            name: {column["name"] for column in found.get_columns(name)} for name in names & OPTUNA_COLUMNS.keys()
+        }
+    finally:
+        engine.dispose()
+    is_optunas = all(OPTUNA_COLUMNS[name] <= columns[name] for name in columns)
+    others = sorted(name for name in names if not name.startswith(OPTUNA_TABLES))
+    if not is_optunas or (others and not OPTUNA_COLUMNS.keys() <= names):
+        first = ", ".join(others[:3] or sorted(columns))
+        raise StudyError(
+            f"`storage`: {hide_password(url)} holds tables of another program ({cut(first)}); it was left as it is. "
+            "Give a database of its own."
+        )
 
 
 def _connect_in_the_end(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
@@ -249,6 +280,8 @@ def refuse_other_files(path: Path) -> None:
         raise StudyError(f"`storage`: there is no folder {path.absolute().parent}; make it, or give another path.")
     if os.path.isdir(path):
         raise StudyError(f"`storage` must be {STORAGE_FORMS}; {path} is a folder. Give a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StudyError(f"`storage` must be {STORAGE_FORMS}; {path} is a device or a pipe, and no ordinary file.")
     if not os.path.exists(path) or not path.stat().st_size:
         return
     try:

@@ -241,7 +241,7 @@ class Study:
         try:
             with quiet():
                 self._study.optimize(run, n_trials=1, catch=(TrialFailed,))
-        except UnboundLocalError as error:
+        except (UnboundLocalError, AssertionError) as error:
             # Optuna's own, where its storage fails at the end of a trial: https://github.com/optuna/optuna/issues/5280
             if isinstance(failure := error.__context__, Exception):
                 raise failure from failure.__cause__
@@ -290,6 +290,13 @@ class Study:
         """Have retried what was lost in the moment before it could be, or with a store that failed."""
         for trial in not_retried(self.trials()):
             self.retry(trial.number)
+
+    def settle_own(self) -> None:
+        """The same for trials of this process, which runs none: an earlier call could not say how they ended."""
+        me = self.processes.this
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get(PROCESS) == me:
+                self.tell(trial.number, outcome_of(trial) or Outcome("lost"))
 
     def is_retried_twice(self, trial: FrozenTrial | Trial) -> bool:
         """Whether an earlier trial retries the same settings, since two processes found them lost at once."""

@@ -17,7 +17,8 @@ from mnist_cnn.judging import search
 from mnist_cnn.judging.ablation import merit
 from mnist_cnn.judging.scorecard import Scorer
 from mnist_cnn.models import networks
-from mnist_cnn.settings import OptimizeSettings, TrainSettings, experiments
+from mnist_cnn.settings import OptimizeSettings, SettingError, TrainSettings, experiments
+from mnist_cnn.settings.errors import WorkStopped
 from mnist_cnn.training import attacks, loop
 
 METRICS = {
@@ -77,10 +78,11 @@ class AscentTrials:
         self._networks: dict[str, keras.Model] = {}
 
     def __call__(self, settings: OptimizeSettings, result: TrialResult, report: Report, tick: Tick) -> None:
-        """Fill `result` snapshot by snapshot. Raises what `ascend`, `report` and `tick` do."""
-        network = self._networks.get(settings.model) or self._networks.setdefault(
-            settings.model, self._load(settings.model)
-        )
+        """Fill `result` snapshot by snapshot. Raises what `ascend`, `report` and `tick` do.
+
+        Raises `WorkStopped` where the network cannot be loaded.
+        """
+        network = self._network(settings.model)
         kinds = experiments.kinds(
             settings.targets, settings.start, settings.start_class, num_classes=self._data.train.num_classes
         )
@@ -106,6 +108,14 @@ class AscentTrials:
             num_images=settings.num_images, sigma=settings.sigma,
             on_progress=lambda done, total: tick(), on_snapshot=on_snapshot,
         )  # fmt: skip
+
+    def _network(self, uri: str) -> keras.Model:
+        if uri not in self._networks:
+            try:
+                self._networks[uri] = self._load(uri)
+            except SettingError as error:  # no trial's fault: every other one would fail as well
+                raise WorkStopped(str(error)) from error
+        return self._networks[uri]
 
 
 class TrainingTrials:

@@ -79,7 +79,8 @@ def work(
     Waits for those of other processes, to retry them should they be lost.
 
     check: called between trials and about twice a second within; what it raises ends the work. on_trial: called after
-    each trial. Raises `SweepStopped` when ten trials in a row have failed, and what the stores raise.
+    each trial. Raises `SweepStopped` when ten trials in a row have failed, `WorkStopped` where no trial can be run, and
+    what the stores raise.
     """
     idle_looks = 0
     while True:
@@ -92,6 +93,7 @@ def work(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 idle_looks = 0 if sweep.run_by_others() else idle_looks + 1
                 if idle_looks == IDLE_LOOKS:  # who found a trial lost was killed before it could have it retried
+                    sweep.settle_own()
                     sweep.retry_lost()
                     idle_looks = 0
                 continue
@@ -213,7 +215,7 @@ class _Objective:
                 run.finish("lost", TAKEN_OVER, ())
             raise TrialFailed from None
         except BaseException as error:
-            if not self.has_ended and (isinstance(error, KeyboardInterrupt) or is_of_a_store(error)):
+            if not self.has_ended and (isinstance(error, KeyboardInterrupt | WorkStopped) or is_of_a_store(error)):
                 self._give_up(trial, run, error)
             raise
         if outcome.state == "pruned":
@@ -245,7 +247,7 @@ class _Objective:
         except trials.Pruned as error:
             return Outcome("pruned", reason=str(error))
         except Exception as error:  # One bad setting must not end a night's work; ten in a row do.
-            if is_of_a_store(error):
+            if is_of_a_store(error) or isinstance(error, WorkStopped):
                 raise
             return Outcome(
                 "failed", reason=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:5000]

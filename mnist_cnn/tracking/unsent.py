@@ -97,7 +97,7 @@ class KeepingClient(mlflow.MlflowClient):  # type: ignore[misc]  # MLflow has no
             send()
         except Exception as error:
             refused = isinstance(error, MlflowException) and error.error_code in ANSWERS
-            if refused or not (is_of_a_store(error) or isinstance(error, OSError)):
+            if refused or not is_of_a_store(error):
                 raise
             try:
                 keep()
