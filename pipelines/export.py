@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ def _refuse_other_folders(to: Path) -> None:
         raise SettingError(f"`to`: {str(to)!r} holds other things; give a folder that is new or empty.")
     if not to.parent.is_dir():
         raise SettingError(f"`to`: the folder {str(to.parent)!r} does not exist; make it first.")
+    try:  # the site is made beside its place, and then moved there
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}."):
+            pass
+    except OSError as error:
+        raise SettingError(f"`to`: nothing can be written into {str(to.parent)!r} ({error.strerror}).") from error
 
 
 def _write(found: list[ExportedRun], folder: Path, largest: float) -> None:

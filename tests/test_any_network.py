@@ -223,6 +223,34 @@ def test_outputs_that_depend_on_chance_or_on_the_batch_are_noticed(last: layers.
     assert any("gives another output for the same image" in str(each.message) for each in found)
 
 
+def test_networks_that_do_not_give_one_array_or_remember_are_refused() -> None:
+    images = layers.Input((28, 28, 1))
+    features = layers.Flatten("channels_last")(images)
+    named = keras.Model(images, {"digit": layers.Dense(10)(features), "other": layers.Dense(2)(features)})
+    with pytest.raises(SettingError, match="must give one array, a number for each class"):
+        evaluation.predict(named, STARTS)
+    fixed = keras.Sequential(
+        [layers.Input(batch_shape=(6, 28, 28, 1)), layers.Flatten("channels_last"), layers.Dense(10)]
+    )
+    remembering = keras.Sequential(
+        [layers.Input(batch_shape=(6, 28, 28)), layers.GRU(4, stateful=True), layers.Dense(10)]
+    )
+    for network in (fixed, remembering):
+        with pytest.raises(SettingError, match="takes batches of one size, or remembers what it saw"):
+            ascend(network, STARTS, TARGETS, SHORT)
+
+
+def test_a_network_of_two_inputs_is_refused_with_keras_reason() -> None:
+    first, second = layers.Input((28, 28, 1)), layers.Input((28, 28, 1))
+    both = layers.Dense(10)(layers.Flatten("channels_last")(first + second))
+    for search in (
+        lambda network: ascend(network, STARTS, TARGETS, SHORT),
+        lambda network: evaluation.predict(network, STARTS),
+    ):
+        with pytest.raises(SettingError, match="expects 2 "):
+            search(keras.Model([first, second], both))
+
+
 def test_sigmoids_are_no_probabilities_for_an_evaluation() -> None:
     with pytest.raises(SettingError, match="`model`: it gives no probabilities .* end it in softmax"):
         refuse_misfit(dense("sigmoid"), (28, 28, 1), 10)

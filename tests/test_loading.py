@@ -72,8 +72,26 @@ def test_a_damaged_network_is_loaded_or_refused_in_one_short_line(fresh, count: 
             load(model)
         except SettingError as error:
             assert str(error).isprintable() and len(str(error)) <= 300
+            assert "trust" not in str(error)  # which would not help
 
     every(CUT_OR_CHANGED, count, check)
+
+
+def test_weights_that_are_not_finite_are_the_reason_and_not_the_softmax(fresh) -> None:
+    network = small()
+    network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
+    model, _ = logged(network)
+    assert "it gives numbers that are not finite" in refusal(model)
+
+
+def test_out_of_memory_is_not_the_networks_fault(fresh, monkeypatch) -> None:
+    def fails(*given: object, **how: object) -> None:
+        raise MemoryError
+
+    model, _ = logged(small())
+    monkeypatch.setattr(keras.saving, "load_model", fails)
+    with pytest.raises(MemoryError):
+        load(model)
 
 
 class Writes(tf.Module):

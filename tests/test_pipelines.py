@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import sqlite3
@@ -22,7 +23,7 @@ from mnist_cnn.data import dataset
 from mnist_cnn.models import networks
 from mnist_cnn.runtime import hardware, locks
 from mnist_cnn.settings import TrainSettings
-from mnist_cnn.settings.errors import Interrupted, SettingError
+from mnist_cnn.settings.errors import Interrupted, SettingError, hide_password
 from mnist_cnn.tracking import heartbeat, reading, registry, runs, store, trainings, unsent
 from mnist_cnn.training import loop
 from pipelines.__main__ import call
@@ -387,8 +388,18 @@ def test_everything_lands_in_the_experiment_of_the_flag(client, monkeypatch) -> 
 
 
 def test_a_server_that_does_not_answer_is_said_at_once(client) -> None:
-    mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
-    with pytest.raises(SettingError, match="the tracking server http://me@127.0.0.1:9 does not answer"):
+    for address in ("http://me:secret@127.0.0.1:9", "postgresql+psycopg://me:secret@127.0.0.1:9/db"):
+        mlflow.set_tracking_uri(address)
+        shown = re.escape(hide_password(address))
+        with pytest.raises(SettingError, match=f"the tracking server {shown} does not answer") as refusal:
+            store.open_store()
+        assert "secret" not in str(refusal.value)
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_database_whose_folder_cannot_be_made_is_refused(client) -> None:
+    mlflow.set_tracking_uri("sqlite:////proc/none/mlflow.db")
+    with pytest.raises(SettingError, match="sqlite:////proc/none/mlflow.db: its folder cannot be made"):
         store.open_store()
     mlflow.set_tracking_uri(None)
 

@@ -266,6 +266,16 @@ def test_a_network_of_other_data_is_refused(
         models.refuse_other_data(model, asked)
 
 
+def test_a_name_that_is_no_utf8_is_shown_with_its_bytes(client, trained, tmp_path: Path, capsys) -> None:
+    with open(os.fsencode(tmp_path) + b"/odd\xff.png", "wb") as file:
+        SETS["200 pixels"](digit(0)).save(file, "PNG")
+    call("predict", ["--images", str(tmp_path), "--model", trained])
+    assert r"odd\udcff.png" in capsys.readouterr().out
+    (run,) = client.search_runs(["0"], "tags.kind = 'predict'")
+    table = json.loads(Path(client.download_artifacts(run.info.run_id, "predictions.json", str(tmp_path))).read_text())
+    assert [row[0] for row in table["data"]] == [r"odd\udcff.png"]
+
+
 @pytest.mark.slow
 def test_a_folder_becomes_a_table_and_what_cannot_be_read_is_named(client, trained, tmp_path: Path, capsys) -> None:
     for number in range(5):

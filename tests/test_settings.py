@@ -371,6 +371,7 @@ def test_a_token_before_the_host_of_a_web_address_is_hidden() -> None:
     assert hide_password("https://ghp_1a2b@host/a/b") == "https://***@host/a/b"
     assert hide_password("git+HTTP://ghp_1a2b@host/a@b") == "git+HTTP://***@host/a@b"
     assert hide_password("https://host/a@b") == "https://host/a@b"
+    assert hide_password("http://me:se@c/ret@host:1/a") == "http://***@host:1/a" == hide_password("http://***@host:1/a")
 
 
 @pytest.mark.parametrize("cls", ENTRY_POINTS.values())

@@ -37,6 +37,14 @@ def test_a_signal_within_a_database_call_is_raised_after_it() -> None:
     assert steps == ["the statement has ended"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU])
+def test_what_batch_systems_send_ends_the_work(number: int) -> None:
+    with pytest.raises(Interrupted, match=signal.Signals(number).name) as found, signals.interruptible():
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+    assert found.value.exit_status == 128 + number
+
+
 def test_a_signal_within_a_database_call_is_raised_by_the_next_check_and_not_again() -> None:
     with pytest.raises(Interrupted), signals.interruptible():
         within_a_database(terminate)

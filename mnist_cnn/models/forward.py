@@ -26,13 +26,18 @@ def form_of(network: keras.Model, shape: tuple[int, ...]) -> tuple[int, ...]:
     It is another one where the network has no axis of channels, or takes pixels in a row.
     Raises `SettingError` for a network that reads channels first.
     """
+    expected = getattr(network, "input_shape", None)
+    if _is_stateful(network) or (isinstance(expected, tuple) and isinstance(expected[0], int)):
+        raise SettingError(
+            f"`model`: the network {network.name} takes batches of one size, or remembers what it saw; build it with "
+            "keras.Input(shape) and without stateful=True."
+        )
     if _reads_channels_first(network):
         raise SettingError(
             f"`model`: the network {network.name} reads channels first (channels, height, width); images here are "
             "(height, width, channels). Build it with data_format='channels_last', or put keras.layers.Permute((3, 1, "
             "2)) in front."
         )
-    expected = getattr(network, "input_shape", None)
     own = tuple(expected[1:]) if isinstance(expected, tuple) else shape
     if len(own) >= len(shape) or None in own or math.prod(own) != math.prod(shape):
         return shape
@@ -63,12 +68,15 @@ def trace(network: keras.Model, shape: tuple[int, ...]) -> Any:
         return call(alive, images, form)
 
     try:
-        return tf.function(forward).get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
+        traced = tf.function(forward).get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise SettingError(
             f"`model`: the network {network.name} cannot take images of the shape (n, {', '.join(map(str, shape))}): "
             f"{reason(error)}"
         ) from error
+    if not tf.is_tensor(traced.structured_outputs):
+        raise SettingError(f"`model`: the network {network.name} must give one array, a number for each class.")
+    return traced
 
 
 def call(network: keras.Model, images: Any, form: tuple[int, ...]) -> Any:
@@ -106,7 +114,12 @@ def reason(error: Exception) -> str:
     """The first line of an error of Keras' that says something."""
     lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines()]
     said = [line for line in lines if line]
-    telling = [line for line in said if not line.startswith(("Exception encountered", "in user code", "File "))]
+    of_code = {number + 1 for number, line in enumerate(said) if line.startswith("File ")}  # the line of it
+    telling = [
+        line
+        for number, line in enumerate(said)
+        if number not in of_code and not line.startswith(("Exception encountered", "in user code", "File "))
+    ]
     return (telling or said or [type(error).__name__])[0]
 
 
@@ -122,6 +135,10 @@ def _trace_of(forward: Any) -> Trace:
     # Each trace numbers the gradients that functions bring along anew.
     graph = re.sub(rb"CustomGradient-\d+", b"", graph)
     return hashlib.sha256(graph).digest(), tuple(map(id, forward.captured_inputs))
+
+
+def _is_stateful(network: Any) -> bool:
+    return any(getattr(layer, "stateful", False) or _is_stateful(layer) for layer in getattr(network, "layers", []))
 
 
 def _reads_channels_first(network: Any) -> bool:

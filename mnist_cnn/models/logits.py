@@ -42,6 +42,10 @@ def refuse_misfit(network: keras.Model, shape: tuple[int, ...], num_classes: int
             f"`model`: its outputs must have the shape (n, {num_classes}), a number for each class; "
             f"for n = 2 they have {tuple(getattr(given, 'shape', ()))}."
         )
+    if not np.isfinite(np.asarray(given, np.float32)).all():
+        raise SettingError(
+            "`model`: it gives numbers that are not finite for a black image; its weights may be broken."
+        )
     if not logits and not are_probabilities(np.asarray(given, np.float32)):
         raise SettingError("`model`: it gives no probabilities (at least 0, with the sum 1); end it in softmax.")
 

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: raised as `Interrupted`, once, and never while something is half written.
+"""Signals that end work: raised as `Interrupted`, once, and never while something is half written.
 
 Nothing is raised within a database's call either. The exception would hold its frames, and they the open transaction:
 whoever closes the run then waits for the lock that it holds itself. Such a signal is sent again a moment later.
@@ -18,7 +18,10 @@ from mnist_cnn.settings.errors import Interrupted
 
 # `nohup` has SIGHUP ignored, and so it stays.
 IS_HELD_UP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-NUMBERS = (signal.SIGINT, signal.SIGTERM, *(() if IS_HELD_UP else (signal.SIGHUP,)))
+NUMBERS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU,
+    *(() if IS_HELD_UP else (signal.SIGHUP,)),
+)  # fmt: skip
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 AGAIN_S = 0.05
@@ -71,7 +74,13 @@ def interruptible(*, outermost: bool = True) -> Iterator[None]:
         for timer in again:
             timer.cancel()
         if outermost:
-            _received.clear()
+            _forget()
+
+
+def _forget() -> None:
+    global _reason
+    _received.clear()
+    _reason = ""
 
 
 @contextmanager

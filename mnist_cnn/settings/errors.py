@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-LONGEST = 300
+LONGEST = 280
 """Characters of a line that says what went wrong."""
 
 
@@ -30,12 +30,12 @@ def hide_passwords(text: str) -> str:
 def hide_password(address: str) -> str:
     """The URL of a database or server without its password; a path as it is.
 
-    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well. A name alone
-    before the host of a web address may be a token.
+    Rather hides too much: a password may hold `@` and `/`, and may stand among the parameters as well. The name before
+    the host of a web address may be a token.
     """
     if "://" not in address:
         return address
-    address = re.sub(r"(https?://)[^/:@?]+@", r"\1***@", address, flags=re.IGNORECASE)
+    address = re.sub(r"(https?://)([^/:@?]*:.*|[^/:@?]+)@", r"\1***@", address, flags=re.IGNORECASE | re.DOTALL)
     address = re.sub(r"(://[^/:@?]*):.*@", r"\1@", address, flags=re.DOTALL)
     return re.sub(r"([?&][\w-]*(?:password|passwd|token|secret)=)[^&]*", r"\1***", address, flags=re.IGNORECASE)
 
@@ -43,7 +43,7 @@ def hide_password(address: str) -> str:
 class SettingError(ValueError):
     """A setting has a value that cannot be used. The message names the field, the value and what is allowed.
 
-    It is one line of at most 300 printable characters, whatever is quoted in it.
+    It is one line of at most 280 printable characters, whatever is quoted in it; the command stands before it.
     """
 
     def __init__(self, message: str) -> None:
@@ -59,7 +59,7 @@ class WorkStopped(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT, SIGTERM or SIGHUP reached this process, or stands for `reason`. exit_status: 128 plus the number."""
+    """A signal that ends work reached this process, or stands for `reason`. exit_status: 128 plus its number."""
 
     def __init__(self, number: int, reason: str = "") -> None:
         super().__init__(reason or f"interrupted by {signal.Signals(number).name}")

@@ -25,6 +25,7 @@ from mnist_cnn.data.dataset import IMAGE_SHAPE
 from mnist_cnn.models.forward import taking_images
 from mnist_cnn.models.logits import refuse_misfit
 from mnist_cnn.settings import SettingError
+from mnist_cnn.settings.errors import is_out_of_memory
 from mnist_cnn.settings.fields import cut
 from mnist_cnn.settings.targets import MNIST_CLASSES
 from mnist_cnn.tracking import store
@@ -97,9 +98,12 @@ def load(model: LoggedModel, num_classes: int = MNIST_CLASSES, *, logits: bool =
     except SettingError:
         raise
     except Exception as error:  # of a damaged file anything may be raised
+        if is_out_of_memory(error):
+            raise
+        has_code = "safe_mode" in str(error) or "unsafe" in str(error)
+        cure = " Its layers bring code along; give trust=true if you know who made it." if has_code else ""
         raise TrackingError(
-            f"`model`: {address} cannot be loaded ({cut(store.first_line(error), 120)}). Give another one. "
-            "Where its layers bring code along and you know who made it, give trust=true."
+            f"`model`: {address} cannot be loaded ({cut(store.first_line(error), 120)}). Give another one.{cure}"
         ) from error
     return network
 

@@ -23,6 +23,8 @@ LOCK = ".mnist_cnn.lock"
 """A file beside the database. The database's own would not do: closing it would end SQLite's locks."""
 
 SECONDS_TO_ANSWER = 10.0
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+"""Of the servers that can be a store, where the address names none."""
 """A tracking server that takes no connection for so long when a command starts is not there."""
 
 WAIT_FOR_LOCKS = "PRAGMA busy_timeout = 300000;"
@@ -67,6 +69,13 @@ def open_store() -> None:
     if address in _opened:
         return
     refuse_silent_server()
+    if address.startswith("sqlite:///"):
+        try:
+            folder().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrackingError(
+                f"{shown_uri()}: its folder cannot be made ({error.strerror}); give another."
+            ) from error
     if address.startswith("sqlite:///") and folder().is_dir():
         with alone(), suppress(MlflowException):  # who opens a run next says it better
             mlflow.MlflowClient().search_experiments(max_results=1)
@@ -76,11 +85,13 @@ def open_store() -> None:
 def refuse_silent_server() -> None:
     """Say within seconds that nobody answers: MLflow tries for minutes, which is right once there is work to keep."""
     address = uri()
-    server = urlsplit(address)
-    if not server.scheme.startswith("http"):
-        return
     try:
-        port = server.port or (443 if server.scheme == "https" else 80)
+        server = urlsplit(address)
+        usual = PORTS.get(server.scheme.partition("+")[0])
+        is_local = not server.hostname and not server.scheme.startswith("http")  # by a socket of this machine
+        if usual is None or is_local:
+            return
+        port = server.port or usual
         socket.create_connection((server.hostname or "", port), timeout=SECONDS_TO_ANSWER).close()
     except (OSError, ValueError) as error:
         raise TrackingError(f"the tracking server {hide_password(address)} does not answer ({error}).") from error
