@@ -109,6 +109,8 @@ def call(command: str, words: Sequence[str]) -> None:
         document["result"] = result.as_json() if hasattr(result, "as_json") else {}
     finite = importlib.import_module("mnist_cnn.reporting.formats").finite
     print(json.dumps(finite(document), allow_nan=False))
+    if output.has_lost(sys.stdout):
+        raise OSError(f"the result cannot be written to standard output; it is in the run {result.run_id}")
 
 
 def _wants_json(words: Sequence[str]) -> tuple[bool, list[str]]:

@@ -48,6 +48,12 @@ def test_a_log_on_a_full_disk_stops_no_work(tmp_path: Path, line: str) -> None:
     assert done.returncode == 0 and (tmp_path / "done").exists() and "Traceback" not in done.stderr
 
 
+def test_who_asks_for_the_result_hears_that_it_could_not_be_written(tmp_path: Path) -> None:
+    code = FORGIVING + "print('the result')\nprint(output.has_lost(sys.stdout), file=sys.stderr)"
+    assert shell("{} > /dev/full", code, tmp_path).stderr == "True\n"
+    assert shell("{} | cat", code, tmp_path).stderr == "False\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -16,12 +16,16 @@ class _Forgiving(io.FileIO):
     What cannot be written, since a disk is full, is lost, and what comes later is tried again.
     """
 
+    has_lost = False
+
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.EIO):  # the pipe is closed; the terminal is gone
                 _to_nowhere(self.fileno())
+            else:
+                self.has_lost = True
             return memoryview(data).nbytes
 
 
@@ -34,6 +38,13 @@ def forgive() -> None:
         _to_nowhere(number)  # else the next file that is opened would be taken for it
     sys.stdout = _forgiving(sys.stdout, sys.__stdout__, 1)
     sys.stderr = _forgiving(sys.stderr, sys.__stderr__, 2)
+
+
+def has_lost(stream: TextIO) -> bool:
+    """Whether something that was written to such a stream is lost, since it could not be written."""
+    stream.flush()
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return isinstance(raw, _Forgiving) and raw.has_lost
 
 
 def _forgiving(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
