@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         with signals.interruptible():
             call(command, argv[1:])
     except SettingError as error:
-        _leave(2, f"{cut(command)}: {error}", "FAILED", str(error))
+        _leave(2, one_line(f"{cut(command)}: {error}"), "FAILED", str(error))
     except KeyboardInterrupt as error:
         reason = str(error) or "interrupted"
         _leave(getattr(error, "exit_status", 130), f"\n{command}: {reason}.", "KILLED", reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-LONGEST = 280
+LONGEST = 300
 """Characters of a line that says what went wrong."""
 
 
@@ -43,7 +43,7 @@ def hide_password(address: str) -> str:
 class SettingError(ValueError):
     """A setting has a value that cannot be used. The message names the field, the value and what is allowed.
 
-    It is one line of at most 280 printable characters, whatever is quoted in it; the command stands before it.
+    It is one line of at most 300 printable characters, whatever is quoted in it.
     """
 
     def __init__(self, message: str) -> None:
