@@ -285,6 +285,7 @@ def test_47_named_classes_go_the_whole_way(own_store, tmp_path: Path, capsys) ->
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:no search has reached its target")
 def test_fashion_goes_the_whole_way_from_the_lines_of_the_docs(own_store, tmp_path: Path, capsys) -> None:
     if not FASHION.is_dir():
