@@ -327,6 +327,7 @@ def test_a_journal_on_a_disk_that_fills_ends_the_sweep_and_loses_nothing(client,
     assert parent.info.status == "FAILED" and "No space left" in parent.data.tags["reason"]
     assert "RUNNING" not in {child.info.status for child in children}
     finished = [child.info.run_id for child in children if child.info.status == "FINISHED"]
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LOOKS", 0.05)
     call("sweep", [*words, "--sweep=full-journal", "--n_trials=9"])
     _, children, found = agree(client, "full-journal")
     assert sum(trial.state == TrialState.COMPLETE for trial in found) == 9
