@@ -314,6 +314,18 @@ def test_what_was_not_committed_makes_the_same_files_again(checkout: git.Repo, t
         assert (other / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_code_of_two_commits_is_told_apart(checkout: git.Repo) -> None:
+    folder, first = Path(checkout.working_dir), checkout.head.commit.hexsha
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "é.py").write_text("one = 2\n")
+    (folder / "kept.py").write_text("no code of a command\n")
+    checkout.git.add("--all")
+    checkout.git.commit("-m", "second")
+    patch = commit.between(first, checkout.head.commit.hexsha)
+    assert "+one = 2" in patch and "no code" not in patch and len(commit.files_in(patch)) == 1
+    assert commit.between(first, first) == commit.between(first, "0" * 40) == commit.between(first, "--help") == ""
+
+
 def test_a_patch_is_at_most_a_megabyte_and_names_what_it_leaves_out(checkout: git.Repo) -> None:
     folder = Path(checkout.working_dir)
     (folder / "a.txt").write_text("x" * 2**20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -45,6 +46,37 @@ def test_the_page_shows_what_differs_and_nothing_else(client, pair: list[str], c
     assert page.count("<svg") >= 6 and page.count("data:image/png;base64,") == 2 * 5
     assert set(re.findall(r'(?:src|href)="(data:|#)?', page)) == {"data:", "#"}
     assert run.data.tags["kind"] == "diff" and "&lt;b&gt;" in run.data.tags["mlflow.note.content"]
+
+
+def test_what_was_not_committed_is_shown_with_the_names_of_its_files(client) -> None:
+    many = "".join(f"diff --git a/{number}.py b/{number}.py\n+one = <2>\n" for number in range(9))
+    patches = ["diff --git a/a.py b/a.py\n+one = <1>\n", many]
+    made = []
+    for patch in patches:
+        with runs.tracked_run("train") as run:
+            run.log_settings(TrainSettings(), {})
+            run.log_text(patch, "uncommitted.patch")
+        made.append(run.run_id)
+    result = diff.run(DiffSettings(runs=",".join(made)))
+    assert [(change.about, change.patch) for change in result.code] == [
+        ("Not committed in A", patches[0]), ("Not committed in B", patches[1])
+    ]  # fmt: skip
+    assert result.code[1].title == "Not committed in B: 0.py, 1.py, 2.py, 3.py, 4.py and 4 more"
+    page = (reading.read_bytes(result.run_id, "diff.html") or b"").decode()
+    assert "<summary>Not committed in A: a.py</summary><pre>diff --git a/a.py b/a.py\n+one = &lt;1&gt;\n</pre>" in page
+    assert "Not committed in A: a.py\n" in diff_page.summary(result.runs, result.differences, result.code)
+
+
+def test_a_run_without_its_files_is_named_and_nothing_is_called_equal(client, pair: list[str]) -> None:
+    with runs.tracked_run("train") as run:
+        run.log_settings(TrainSettings(), {})
+    shutil.rmtree(Path(client.get_run(run.run_id).info.artifact_uri.removeprefix("file://")))
+    with runs.tracked_run("train") as whole:
+        whole.log_settings(TrainSettings(), {})
+    result = diff.run(DiffSettings(runs=f"{whole.run_id},{run.run_id}"))
+    said = diff_page.summary(result.runs, result.differences, result.code)
+    assert "B: its files cannot be read (there is no settings.json)" in said
+    assert diff_page.NO_DIFFERENCE not in said
 
 
 def test_shares_of_the_same_images_are_compared_in_pairs(client, pair: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_experiments_are_chosen_by_name(home: Path) -> None:
     call("export", ["--to", "site", "--experiments", "other, with comma,Default"])
     found = data_of((home / "site" / "index.html").read_text())
     assert [run["kind"] for run in found] == ["export", "sweep", "trial", "train"]
+    page = (home / "site" / "runs" / found[-1]["run_id"] / "index.html").read_text()
+    assert f"train · FINISHED · Default · {found[-1]['run_id']}" in page
+    assert found[-1]["made_by"].keys() >= {"git.uncommitted_changes", "mlflow.source.git.commit"}
+    assert "reason" not in found[-1]["made_by"]
+
+
+def test_a_run_whose_files_are_gone_says_so(home: Path) -> None:
+    with runs.tracked_run("train") as run:
+        run.log_settings(TrainSettings(), {})
+    shutil.rmtree(Path(mlflow.get_run(run.run_id).info.artifact_uri.removeprefix("file://")))
+    call("export", ["--to", "site"])
+    page = (home / "site" / "runs" / run.run_id / "index.html").read_text()
+    assert 'all files <span class="quiet">not copied: none is there</span>' in page
+    with pytest.raises(SettingError, match="`run`: the files of .* cannot be read; settings.json says what it did"):
+        call("again", ["--run", run.run_id])
 
 
 def test_no_password_leaves_the_store(home: Path, capsys) -> None:
@@ -200,6 +216,10 @@ def test_nothing_sticks_out_of_the_page_of_a_run(home: Path, tmp_path: Path) -> 
         run.log_bytes(bytes(3), f"figures/{long.replace('/', '_')}_of_{'x' * 60}.txt")
         run.log_bytes(bytes(3_000_000), f"{'y' * 120}.bin")
         run.log_image(np.zeros((28, 28), np.uint8), "z" * 80, 0)
+        names = [f"a heading of column {number}" for number in range(20)]
+        run.describe("\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * 20, ["0.5"] * 20)))
+    mlflow.create_experiment("another")
+    mlflow.MlflowClient().create_run(mlflow.get_experiment_by_name("another").experiment_id, tags={"kind": "train"})
     call("export", ["--to", "site", "--largest_file", "2"])
     with browser_page() as page:
         for width in (1200, 390):
@@ -215,6 +235,13 @@ def test_nothing_sticks_out_of_the_page_of_a_run(home: Path, tmp_path: Path) -> 
             )
             assert lines == 1, "a number stands on one line"
             assert page.evaluate(f"{hidden}.map((each) => each.innerText)") == []
+            page.goto((home / "site" / "index.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert "another" in page.locator("#runs").inner_text()
+            for number in (0, 1):
+                page.get_by_role("checkbox", name=re.compile("^compare ")).nth(number).check()
+            page.screenshot(path=pictures_folder(tmp_path) / f"exported_runs_{width}.png", full_page=True)
+            assert "mlflow.source.git.commit" in page.locator("#compared").inner_text()
 
 
 @pytest.mark.slow

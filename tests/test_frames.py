@@ -47,6 +47,7 @@ def test_runs_have_typed_settings_and_last_numbers(client, store: Path) -> None:
     assert frame["name"].tolist() == ["<b>1</b>", "<b>3</b>"] and frame["status"].unique() == ["FINISHED"]
     assert frame["params.epochs"].tolist() == [1, 3] and str(frame["params.epochs"].dtype) == "Int64"
     assert frame["params.learning_rate"].tolist() == [0.02, 0.5]
+    assert str(frame["params.weight_decay"].dtype) == str(frame["params.dropout"].dtype) == "Float64"  # whole so far
     assert frame["params.recalibrate"].tolist() == [True, False]
     assert frame["metrics.test_accuracy"].tolist() == [0.25, 0.75]
     assert str(frame["started"].dtype).startswith("datetime64") and (frame["seconds"] >= 0).all()

@@ -190,6 +190,7 @@ def model_card(
     ]  # fmt: skip
     return render(
         "descriptions/model_card.md", name=version.name, number=version.number, origin=origin,
+        num_images=len(images), num_test=len(test.labels),
         about=Markup(version_text(origin, decision, {})), data=images.name, digest=images.digest, metrics=metrics,
         class_names=images.class_names, is_mnist=dataset.is_mnist(images),
         measured=_measured(measured), errors=errors, command=command,

@@ -24,13 +24,17 @@ from mnist_cnn.settings.fields import cut
 LETTERS = "ABCDEFGH"
 """Runs are called by these, since names may be long, and alike."""
 
-MOST_CURVES, MOST_PICTURES = 12, 6
+MOST_CURVES, MOST_PICTURES, MOST_FILES = 12, 6, 5
 GROUPS = ("settings", "code", "data", "versions and hardware")
 
 LONGEST = 6500
 """Characters of the description: MLflow cuts it at 8,000, with the command below it."""
 
 NO_DIFFERENCE = "No difference is noted in settings, code, data and versions."
+NONE_SEEN = "No difference is seen in what can be read."
+
+MOST_CODE = 200_000
+"""Characters of a change of code that are shown."""
 
 Curves = Mapping[str, Mapping[int, float]]
 
@@ -55,7 +59,29 @@ class RunShown:
     unreachable: str = ""
 
 
-def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
+@dataclass(frozen=True)
+class CodeChange:
+    """A change of code from one run to another, or what a run had not committed. patch: as `git diff` prints it."""
+
+    about: str
+    files: Sequence[str]
+    patch: str
+
+    @property
+    def title(self) -> str:
+        """`Not committed in A: loop.py, train.py and 3 more`."""
+        more = f" and {len(self.files) - MOST_FILES} more" if len(self.files) > MOST_FILES else ""
+        return f"{self.about}: {', '.join(self.files[:MOST_FILES])}{more}"
+
+    @property
+    def shown(self) -> str:
+        left = len(self.patch) - MOST_CODE
+        return self.patch if left <= 0 else f"{self.patch[:MOST_CODE]}\n{left:,} characters more"
+
+
+def page(
+    runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]], code: Sequence[CodeChange] = ()
+) -> str:
     """One HTML page without any other file. differences: of shares, each with the metric's name."""
     letters = LETTERS[: len(runs)]
     groups = {group: rows for group in GROUPS if (rows := differing(runs, group))}
@@ -70,6 +96,8 @@ def page(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]
         runs=_overview(runs),
         unreachable=_unreachable(runs),
         groups={group: Table([group, *letters], rows) for group, rows in groups.items()},
+        none=_none(runs),
+        code=code,
         same=same,
         partly=[group for group in GROUPS if group not in groups and group not in same],
         metrics=Table(["metric", *letters], metrics(runs)),
@@ -88,7 +116,7 @@ def description(runs: Sequence[RunShown], differences: Sequence[tuple[str, Diffe
     own = _that_fit(sorted(rows, key=lambda row: row.count("–")), 2 * room // 3)
     shown = _that_fit([list(verdict.values()) for verdict in verdicts], room // 3)
     return render(
-        "descriptions/diff.md", runs=named, no_difference=NO_DIFFERENCE,
+        "descriptions/diff.md", runs=named, no_difference=_none(runs),
         table=_as_table(runs, [row for row in rows if row in own]), more_rows=len(rows) - len(own),
         differences=[verdict for verdict in verdicts if list(verdict.values()) in shown],
         more_differences=len(verdicts) - len(shown),
@@ -106,7 +134,9 @@ def _that_fit(rows: Sequence[list[str]], room: int) -> list[list[str]]:
     return kept
 
 
-def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]]) -> str:
+def summary(
+    runs: Sequence[RunShown], differences: Sequence[tuple[str, Difference]], code: Sequence[CodeChange] = ()
+) -> str:
     """What stands on the terminal: what differs, and by how much."""
     names = [f"{letter}  {run.name} ({run.run_id}), {run.kind}, {run.state}" for letter, run in _named(runs)]
     lines = [f"{each['metric']}, {each['text']}: {each['verdict']}" for each in _verdict_rows(differences)]
@@ -115,7 +145,8 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
             *names,
             *_unreachable(runs),
             "",
-            on_terminal(_as_table(runs, _differing_rows(runs))) or NO_DIFFERENCE,
+            on_terminal(_as_table(runs, _differing_rows(runs))) or _none(runs),
+            *(change.title for change in code),
             "",
             *lines,
         ]
@@ -125,6 +156,10 @@ def summary(runs: Sequence[RunShown], differences: Sequence[tuple[str, Differenc
 def _unreachable(runs: Sequence[RunShown]) -> list[str]:
     return [f"{letter}: its files cannot be read ({run.unreachable}), so no picture of it is shown."
             for letter, run in _named(runs) if run.unreachable]  # fmt: skip
+
+
+def _none(runs: Sequence[RunShown]) -> str:
+    return NONE_SEEN if any(run.unreachable for run in runs) else NO_DIFFERENCE
 
 
 def _named(runs: Sequence[RunShown]) -> list[tuple[str, RunShown]]:

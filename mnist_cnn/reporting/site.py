@@ -22,7 +22,19 @@ TIMELINE = "images/"
 
 def index(runs: Sequence[Any], registry: Sequence[Mapping[str, Any]], title: str) -> str:
     """The page of all runs. runs: with the fields of `mnist_cnn.tracking.exporting.ExportedRun`."""
-    fields = ("run_id", "name", "kind", "status", "experiment", "started", "seconds", "parent", "params", "metrics")
+    fields = (
+        "run_id",
+        "name",
+        "kind",
+        "status",
+        "experiment",
+        "started",
+        "seconds",
+        "parent",
+        "params",
+        "metrics",
+        "made_by",
+    )
     there = {run.run_id for run in runs}
     rows = [{name: getattr(run, name) for name in fields} for run in runs]
     for row in rows:
@@ -60,7 +72,7 @@ def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[s
     return render(
         "site_run.html",
         title=run.name,
-        subtitle=f"{run.kind or 'run'} · {run.status} · {run.run_id}",
+        subtitle=f"{run.kind or 'run'} · {run.status} · {run.experiment} · {run.run_id}",
         run=run,
         note=as_html(run.note),
         parent=parent,

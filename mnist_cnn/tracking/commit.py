@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mnist_cnn.runtime.fingerprint import ROOT
+from mnist_cnn.runtime.fingerprint import PACKAGES, ROOT
 
 try:
     import git
@@ -62,6 +62,19 @@ def changed_since(commit: str, files: Iterable[Path]) -> list[str]:
         return []
     own = {str(file.relative_to(ROOT)) for file in files}
     return [path for path in _paths(repository, "diff", "--name-only", "-z", commit) if path in own]
+
+
+def between(first: str, second: str) -> str:
+    """What `git diff` prints from one commit's code to another's; empty where git does not know both."""
+    repository = _repository()
+    if repository is None or not all(re.fullmatch("[0-9a-f]{40}", commit) for commit in (first, second)):
+        return ""
+    return _output(repository, *DIFF, first, second, "--", *PACKAGES).decode(errors="backslashreplace")
+
+
+def files_in(patch: str) -> list[str]:
+    """The files that a patch changes."""
+    return list(dict.fromkeys(re.findall(r"^diff --git \"?a/.*? \"?b/(.*?)\"?$", patch, re.MULTILINE)))
 
 
 def _repository() -> Any:

@@ -12,6 +12,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mnist_cnn.settings import ENTRY_POINTS
 from mnist_cnn.settings.errors import SettingError, hide_passwords
 from mnist_cnn.tracking import models, reading, store, sweep_runs
 from mnist_cnn.tracking.heartbeat import NOTE_TAG
@@ -19,6 +20,9 @@ from mnist_cnn.tracking.machine import PREFIX
 from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG
 
 Points = list[list[float]]
+
+MADE_BY = ("version.", "hardware.", "git.", "mlflow.source.git.commit")
+"""Beginnings of the names of tags that two runs are compared by."""
 
 TAGS = ("version", "hardware.", "git.", "mlflow.source.git.", "reason", "sweep", "goals", "trial", "decision", "again")
 """Beginnings of the names of tags that are shown."""
@@ -46,6 +50,11 @@ class ExportedRun:
     artifact_uri: str
     curves: dict[str, Points] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def made_by(self) -> dict[str, str]:
+        """Code, versions and machine."""
+        return {name: text for name, text in self.tags.items() if name.startswith(MADE_BY)}
 
 
 def exported_runs(experiments: str) -> list[ExportedRun]:
@@ -106,6 +115,8 @@ def copy_files(run: ExportedRun, folder: Path, largest: float) -> dict[str, str]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 repository.download_artifacts(path, str(folder))
                 run.files[path] = size
+    if run.kind in ENTRY_POINTS and not run.files and not left_out:
+        left_out[ALL_FILES] = "none is there"
     return left_out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -54,9 +55,17 @@ def runs(kind: str = "", experiment: str = "") -> pd.DataFrame:
     others = {name for row in rows for name in row} - {*RUN_COLUMNS}
     frame = pd.DataFrame(rows, columns=[*RUN_COLUMNS, *sorted(others, reverse=True)])
     typed = [name for name in frame if name.startswith("params.")]
-    frame[typed] = frame[typed].convert_dtypes()  # of whole numbers and truth values, some of which may lack
+    for name in typed:  # whole numbers and truth values, some of which may lack; a float stays one, whatever its value
+        is_float = any(isinstance(value, float) and not math.isnan(value) for value in frame[name])
+        frame[name] = _as_floats(frame[name]) if is_float else frame[name].convert_dtypes()
     frame["started"] = pd.to_datetime(frame["started"], unit="ms", utc=True)
     return frame
+
+
+def _as_floats(column: pd.Series) -> pd.Series:
+    """As numbers, where all are; a text among them, which no command reads, leaves the column as it is."""
+    is_text = any(isinstance(value, str) for value in column)
+    return column if is_text else column.astype("Float64")
 
 
 def _row(run: Run) -> dict[str, Any]:

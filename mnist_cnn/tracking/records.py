@@ -15,9 +15,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from mnist_cnn.settings import show
+from mnist_cnn.settings import ENTRY_POINTS, show
 from mnist_cnn.settings.errors import hide_password
 from mnist_cnn.tracking import models, reading, store
+from mnist_cnn.tracking.commit import PATCH
 from mnist_cnn.tracking.runs import KIND_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
 
@@ -50,6 +51,8 @@ class Records:
     curves: Mapping[str, Mapping[int, float]]
     pictures: Mapping[str, bytes]
     hits: Mapping[str, Hits]
+    patch: str = ""
+    """What was not committed."""
     unreachable: str = ""
     """Why the files of the run cannot be read; empty where they can."""
 
@@ -74,9 +77,12 @@ def records_of(run_id: str) -> Records:
     stored: dict[str, Any] = {}
     pictures: dict[str, bytes] = {}
     hits: dict[str, Hits] = {}
-    unreachable = ""
+    unreachable = patch = ""
     try:
         stored = reading.read_json(run_id, SETTINGS_FILE)
+        if not stored and run.data.tags.get(KIND_TAG) in ENTRY_POINTS:
+            unreachable = f"there is no {SETTINGS_FILE}"
+        patch = (reading.read_bytes(run_id, PATCH) or b"").decode(errors="backslashreplace")
         pictures, hits = _pictures(run_id), _hits(run)
     except Exception as error:  # each kind of store raises errors of its own, boto3 that is not installed, for example
         unreachable = store.first_line(error)
@@ -87,6 +93,7 @@ def records_of(run_id: str) -> Records:
         curves={name: points for name, points in curves.items() if len(points) > 1},
         pictures=pictures,
         hits=hits,
+        patch=patch,
         unreachable=unreachable,
     )
 

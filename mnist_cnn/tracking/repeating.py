@@ -19,8 +19,8 @@ from mnist_cnn.tracking.runs import KIND_TAG, PARENT_TAG, SETTINGS_FILE
 from mnist_cnn.tracking.store import TrackingError
 
 AGAIN_TAG = "again_of"
-TIMES = re.compile(r"second|system/")
-"""In the names of metrics that say how fast a machine was."""
+TIMES = re.compile(r"second|system/|^exported_runs$")
+"""In the names of metrics that say how fast a machine was, or how many runs a store held."""
 
 OF_SWEEP = re.compile("Goal |merit$")
 """In the names of a trial's metrics, those that its sweep adds to the command's own."""
@@ -66,6 +66,8 @@ def original(run_id: str, changes: Mapping[str, str]) -> Original:
     if command not in ENTRY_POINTS or not stored:
         above = run.data.tags.get(PARENT_TAG, "")
         hint = f" Take the one above it: {above}." if above else ""
+        if command in ENTRY_POINTS:
+            raise TrackingError(f"`run`: the files of {run_id} cannot be read; {SETTINGS_FILE} says what it did.{hint}")
         raise TrackingError(f"`run`: {run_id} holds no settings of a command to be done again.{hint}")
     known = set(ENTRY_POINTS[command].names())
     settings = ENTRY_POINTS[command](**_kept_apart(stored["settings"], stored, known))

@@ -12,10 +12,11 @@
     "params.l2_weight"];
   const columns = ["metrics", "params"].flatMap((part) => names(part).map((name) => `${part}.${name}`));
   const chosen = new Set(usual.filter((name) => columns.includes(name)));
+  const several = new Set(runs.map((run) => run.experiment)).size > 1;
   const ticked = new Set();
   let order = "started", up = false;
   const value = (run, column) => { const [part, ...rest] = column.split(".");
-    if (part !== "metrics" && part !== "params") return run[column];
+    if (!["metrics", "params", "made_by"].includes(part)) return run[column];
     const found = run[part][rest.join(".")];
     return part === "params" && found !== undefined && found !== "" && !isNaN(found) ? Number(found) : found; };
   const rank = (a, b) => (a === undefined || a === null ? 1 : b === undefined || b === null ? -1
@@ -28,7 +29,7 @@
       .sort((a, b) => rank(value(a, order), value(b, order))); };
   const draw = () => {
     const head = element("tr"), fixed = [["name", "name"], ["kind", "kind"], ["status", "state"],
-      ["started", "started"], ["seconds", "time"]];
+      ["started", "started"], ["seconds", "time"], ...(several ? [["experiment", "experiment"]] : [])];
     head.append(element("th", "", { "aria-label": "compare" }));
     for (const [column, title] of [...fixed, ...[...chosen].map((name) => [name, name.replace(/^[a-z]+\./, "")])]) {
       const cell = element("th", title + (column === order ? (up ? " ↑" : " ↓") : ""), { class: "text", tabindex: 0 });
@@ -43,6 +44,7 @@
       tick.addEventListener("change", () => { if (tick.checked) ticked.add(run); else ticked.delete(run); compare(); });
       const cells = [tick, element("a", run.name, { href: `runs/${run.run_id}/index.html` }), run.kind, run.status,
         new Date(run.started).toISOString().slice(0, 16).replace("T", " "), clock(run.seconds),
+        ...(several ? [run.experiment] : []),
         ...[...chosen].map((name) => number(value(run, name)))];
       for (const content of cells) { const cell = element("td", undefined, { class: "text" }); cell.append(content); row.append(cell); }
       return row; }));
@@ -53,11 +55,13 @@
     if (two.length < 2) return;
     const table = element("table"), head = element("tr"), body = element("tbody");
     head.append(element("th", "what differs", { class: "text" }), ...two.map((run) => element("th", run.name, { class: "text" })));
-    for (const column of columns.filter((name) => !name.startsWith("metrics.system/"))) {
+    const made = names("made_by").map((name) => `made_by.${name}`);
+    for (const column of [...columns.filter((name) => !name.startsWith("metrics.system/")), ...made]) {
       const values = two.map((run) => value(run, column));
       if (new Set(values.map(String)).size < 2) continue;
-      const row = element("tr"); row.append(element("td", column.replace(/^[a-z]+\./, ""), { class: "text" }),
-        ...values.map((one) => element("td", number(one), { class: "text" })));
+      const short = values.map(number), texts = new Set(short.map(String)).size < 2 ? values.map((one) => one ?? "") : short;
+      const row = element("tr"); row.append(element("td", column.replace(/^[a-z_]+\./, ""), { class: "text" }),
+        ...texts.map((text) => element("td", text, { class: "text" })));
       body.append(row);
     }
     table.append(element("thead"), body); table.tHead.append(head);
