@@ -79,7 +79,7 @@ def run_page(run: Any, children: Sequence[Any], parent: Any, left_out: Mapping[s
         children=children,
         settings=_table("setting", run.params),
         metrics=_table("metric", run.metrics),
-        tags=_table("tag", run.tags),
+        tags=_table("tag", {name: text for name, text in run.tags.items() if text}),
         curves=as_script(run.curves) if run.curves else None,
         pages=[path for path, _ in files if path.endswith(".html")],
         pictures=[path for path, _ in files if path.lower().endswith(PICTURES)],
