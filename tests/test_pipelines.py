@@ -397,6 +397,20 @@ def test_a_server_that_does_not_answer_is_said_at_once(client) -> None:
     mlflow.set_tracking_uri(None)
 
 
+def test_a_store_of_another_release_is_refused_with_the_way_out(client, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    mlflow.set_tracking_uri(address)
+    store.open_store()
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'cbc13b556ace'")
+    connection.close()
+    store._opened.clear()
+    mlflow.set_tracking_uri(f"{address}?timeout=9")  # MLflow keeps what it has seen of an address
+    with pytest.raises(SettingError, match="are of another release of MLflow.*`mlflow db upgrade sqlite:"):
+        store.open_store()
+    mlflow.set_tracking_uri(None)
+
+
 def test_a_database_whose_folder_cannot_be_made_is_refused(client) -> None:
     mlflow.set_tracking_uri("sqlite:////proc/none/mlflow.db")
     with pytest.raises(SettingError, match="sqlite:////proc/none/mlflow.db: its folder cannot be made"):

@@ -342,6 +342,7 @@ def _start(kind: str, run_id: str, name: str, otherwise: str) -> TrackedRun:
         if not _open and HEARTBEAT_OF_TAG in mlflow.active_run().data.tags:  # it stood below another run then
             mlflow.delete_tag(HEARTBEAT_OF_TAG)
     except MlflowException as error:
+        store.refuse_other_schema(error)
         raise TrackingError(f"no run can be opened in {store.shown_uri()}: {store.first_line(error)}") from error
     if run_id and name:
         run.rename(name)

@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 import sqlite3
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -77,9 +77,21 @@ def open_store() -> None:
                 f"{shown_uri()}: its folder cannot be made ({error.strerror}); give another."
             ) from error
     if address.startswith("sqlite:///") and folder().is_dir():
-        with alone(), suppress(MlflowException):  # who opens a run next says it better
-            mlflow.MlflowClient().search_experiments(max_results=1)
+        with alone():
+            try:
+                mlflow.MlflowClient().search_experiments(max_results=1)
+            except MlflowException as error:  # of another kind, who opens a run next says it better
+                refuse_other_schema(error)
     _opened.add(address)
+
+
+def refuse_other_schema(error: MlflowException) -> None:
+    """Raise `TrackingError` where MLflow says that another release made the tables of the store."""
+    if "database schema" in str(error):
+        raise TrackingError(
+            f"the tables of {shown_uri()} are of another release of MLflow. Of an older one: back it up, then "
+            f"`mlflow db upgrade {shown_uri()}`. Of a newer one: install that."
+        ) from error
 
 
 def refuse_silent_server() -> None:
