@@ -44,7 +44,9 @@ TREE = Path(__file__).resolve().parent.parent
 BASE = "a5d0639"
 """The last commit that changed numbers on purpose: blocks of pixels. The next release takes its place."""
 
-EXPECTED_DIFFERENCES: dict[str, str] = {}
+EXPECTED_DIFFERENCES = {
+    "*/*_by_step_validation*": "validation has curves within the epoch, which it had not",
+}
 """The reason (a mended fault) by `COMMAND/RUN/NAME`, as a difference's line begins; `*` stands for anything."""
 
 CLOCKED = re.compile(r"seconds|images_per_second|^step/|^system/")
