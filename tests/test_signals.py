@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -43,6 +45,26 @@ def test_what_batch_systems_send_ends_the_work(number: int) -> None:
         os.kill(os.getpid(), number)
         time.sleep(30)
     assert found.value.exit_status == 128 + number
+
+
+def test_a_signal_while_a_pool_starts_a_thread_is_raised_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the pool does not know the thread, and the process never ends."""
+    steps, wait = [], threading.Event.wait
+
+    def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
+        if not steps:
+            steps.append("the thread is being started")
+            terminate()
+        return wait(event, timeout)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Interrupted), signals.interruptible():
+        monkeypatch.setattr(threading.Event, "wait", interrupted)
+        pool.submit(steps.append, "it works")
+        monkeypatch.undo()
+        steps.append("the pool knows it")
+        time.sleep(30)
+        steps.append("never reached")
+    assert steps[0] == "the thread is being started" and {*steps[1:]} == {"it works", "the pool knows it"}
 
 
 def test_a_signal_within_a_database_call_is_raised_by_the_next_check_and_not_again() -> None:

@@ -1,7 +1,8 @@
 """Signals that end work: raised as `Interrupted`, once, and never while something is half written.
 
 Nothing is raised within a database's call either. The exception would hold its frames, and they the open transaction:
-whoever closes the run then waits for the lock that it holds itself. Such a signal is sent again a moment later.
+whoever closes the run then waits for the lock that it holds itself. Nor while a thread is started for a pool: the pool
+would not know it, and Python would wait for it for ever at the end. Such a signal is sent again a moment later.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ NUMBERS = (
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 AGAIN_S = 0.05
-"""Seconds until a signal that came within a database's call is sent again."""
+"""Seconds until a signal that came at such a moment is sent again."""
+
+STARTS_A_THREAD = {
+    ("threading", "start"), ("concurrent.futures.thread", "submit"),
+    ("concurrent.futures.thread", "_adjust_thread_count"),
+}  # fmt: skip
 
 _received: list[int] = []
 _reason = ""
@@ -58,7 +64,7 @@ def interruptible(*, outermost: bool = True) -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _received.append(number)
-        if not _is_in_database(frame):
+        if not _is_delicate(frame):
             _interrupt(number)
         again.append(threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident or 0, number)))
         again[-1].daemon = True
@@ -93,7 +99,7 @@ def deferring() -> Iterator[Callable[[], None]]:
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if noted and not _is_in_database(frame):
+        if noted and not _is_delicate(frame):
             raise Interrupted(number, _reason)
         noted.append(number)
 
@@ -119,9 +125,11 @@ def _interrupt(number: int) -> NoReturn:
     raise Interrupted(number, _reason)
 
 
-def _is_in_database(frame: FrameType | None) -> bool:
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether a database is called, or a thread started."""
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).split(".")[0] == "sqlalchemy":
+        module = str(frame.f_globals.get("__name__"))
+        if module.split(".")[0] == "sqlalchemy" or (module, frame.f_code.co_name) in STARTS_A_THREAD:
             return True
         frame = frame.f_back
     return False
