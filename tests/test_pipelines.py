@@ -406,9 +406,11 @@ def test_a_store_of_another_release_is_refused_with_the_way_out(client, tmp_path
     connection.close()
     store._opened.clear()
     mlflow.set_tracking_uri(f"{address}?timeout=9")  # MLflow keeps what it has seen of an address
-    with pytest.raises(SettingError, match="are of another release of MLflow.*`mlflow db upgrade sqlite:"):
-        store.open_store()
-    mlflow.set_tracking_uri(None)
+    try:
+        with pytest.raises(SettingError, match="release of MLflow. Of an older one: .*`mlflow db upgrade` with this"):
+            store.open_store()
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 def test_a_database_whose_folder_cannot_be_made_is_refused(client) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -65,6 +66,24 @@ def test_a_signal_while_a_pool_starts_a_thread_is_raised_after_it(monkeypatch: p
         time.sleep(30)
         steps.append("never reached")
     assert steps[0] == "the thread is being started" and {*steps[1:]} == {"it works", "the pool knows it"}
+
+
+class Freed:
+    """Something that is interrupted while it is freed."""
+
+    def __del__(self) -> None:
+        terminate()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_while_something_is_freed_is_raised_after_it() -> None:
+    kept, steps = weakref.WeakKeyDictionary({(thing := Freed()): 1}), []
+    with pytest.raises(Interrupted), signals.interruptible():
+        del thing
+        steps.append("it is freed")
+        time.sleep(30)
+        steps.append("never reached")
+    assert steps == ["it is freed"] and not kept
 
 
 def test_a_signal_within_a_database_call_is_raised_by_the_next_check_and_not_again() -> None:

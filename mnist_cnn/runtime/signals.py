@@ -2,7 +2,8 @@
 
 Nothing is raised within a database's call either. The exception would hold its frames, and they the open transaction:
 whoever closes the run then waits for the lock that it holds itself. Nor while a thread is started for a pool: the pool
-would not know it, and Python would wait for it for ever at the end. Such a signal is sent again a moment later.
+would not know it, and Python would wait for it for ever at the end. Nor while something is freed, since Python drops
+what is raised there. Such a signal is sent again a moment later.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ STARTS_A_THREAD = {
     ("threading", "start"), ("concurrent.futures.thread", "submit"),
     ("concurrent.futures.thread", "_adjust_thread_count"),
 }  # fmt: skip
+
+DROPS_EXCEPTIONS = ("weakref", "_weakrefset")
+"""Modules whose callbacks Python calls when something is freed: it prints what they raise, and goes on."""
 
 _received: list[int] = []
 _reason = ""
@@ -126,10 +130,12 @@ def _interrupt(number: int) -> NoReturn:
 
 
 def _is_delicate(frame: FrameType | None) -> bool:
-    """Whether a database is called, or a thread started."""
+    """Whether a database is called, a thread started, or something freed."""
     while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module.split(".")[0] == "sqlalchemy" or (module, frame.f_code.co_name) in STARTS_A_THREAD:
+        module, name = str(frame.f_globals.get("__name__")), frame.f_code.co_name
+        if module.split(".")[0] == "sqlalchemy" or (module, name) in STARTS_A_THREAD:
+            return True
+        if module in DROPS_EXCEPTIONS or name == "__del__":
             return True
         frame = frame.f_back
     return False

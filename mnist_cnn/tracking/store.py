@@ -89,8 +89,8 @@ def refuse_other_schema(error: MlflowException) -> None:
     """Raise `TrackingError` where MLflow says that another release made the tables of the store."""
     if "database schema" in str(error):
         raise TrackingError(
-            f"the tables of {shown_uri()} are of another release of MLflow. Of an older one: back it up, then "
-            f"`mlflow db upgrade {shown_uri()}`. Of a newer one: install that."
+            f"the tables of {shown_uri()} are of another release of MLflow. Of an older one: back it up, then call "
+            "`mlflow db upgrade` with this address. Of a newer one: install that."
         ) from error
 
 
