@@ -103,8 +103,11 @@ class Logits:
         self._takes_inverse, head = False, _head(forward.outputs[0])[1]
         self.is_sigmoid = head == "Sigmoid"
         coarse = output.dtype.size < 4 or "float16" in str(network.dtype_policy.compute_dtype)
-        tolerance, given = COARSE if coarse else FINE, _outputs(forward, shape)
+        tolerance = COARSE if coarse else FINE
+        grey = np.random.default_rng(0).random((8, *shape), np.float32)
+        near = _outputs(forward, grey)
         if not head:
+            given = np.concatenate([near, _outputs_far_away(forward, grey)])
             sums_to_1 = are_probabilities(given, tolerance)
             self.is_sigmoid = not sums_to_1 and bool(((given >= 0) & (given <= 1)).all() and given.any())
             self._takes_inverse = sums_to_1 or self.is_sigmoid
@@ -113,7 +116,9 @@ class Logits:
                 raise SettingError(
                     f"the network {network.name} gives shares of {total:.4g} in place of 1; end it in softmax."
                 )
-        self.notices = _notices(forward, shape, network.name, tolerance, is_sigmoid=self.is_sigmoid)
+        whole, half = near[:4], _outputs(forward, grey[:4])
+        differs = bool(np.abs(whole - half).max() > tolerance * max(1.0, float(np.abs(whole).max())))
+        self.notices = _notices(network.name, is_sigmoid=self.is_sigmoid, differs=differs)
         if not self._has_gradient:
             raise SettingError(
                 f"the network {network.name} gives no gradient to the pixels; something in it rounds or cuts."
@@ -160,13 +165,11 @@ class Logits:
         return outputs
 
 
-def _notices(forward: Any, shape: tuple[int, ...], name: str, tolerance: float, *, is_sigmoid: bool) -> tuple[str, ...]:
+def _notices(name: str, *, is_sigmoid: bool, differs: bool) -> tuple[str, ...]:
     found = []
     if is_sigmoid:
         found.append(f"the network {name} ends in sigmoids: each class has a probability of its own.")
-    grey = tf.constant(_grey(shape))
-    whole, half = forward(grey).numpy().astype(np.float32)[:4], forward(grey[:4]).numpy().astype(np.float32)
-    if np.abs(whole - half).max() > tolerance * max(1.0, float(np.abs(whole).max())):
+    if differs:
         found.append(
             f"the network {name} gives another output for the same image, by chance or with others beside it; what is "
             "reported is one of them."
@@ -174,21 +177,20 @@ def _notices(forward: Any, shape: tuple[int, ...], name: str, tolerance: float, 
     return tuple(found)
 
 
-def _grey(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.random.default_rng(0).random((8, *shape), np.float32)
+def _outputs(forward: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(forward(tf.constant(images)).numpy(), np.float32)
 
 
-def _outputs(forward: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """What a network gives, (n, k), for noise, and for noise far beyond grey levels.
+def _outputs_far_away(forward: Any, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a network gives, (m, k), for noise far beyond grey levels; no row where it cannot stand that.
 
-    Logits may happen to be between 0 and 1, above all those of a network that doubts noise. Far away they are not.
+    Logits may happen to be between 0 and 1 for noise, above all those of a network that doubts it. Far away they are
+    not.
     """
-    grey = _grey(shape)
-    near, far = forward(tf.constant(grey)).numpy().astype(np.float32), np.empty((0, 0), np.float32)
-    with suppress(tf.errors.OpError):  # it need not stand what no image is
-        far = forward(tf.constant(FAR * (grey - 0.5))).numpy().astype(np.float32)
-    far = far[np.isfinite(far).all(axis=1)]
-    return np.concatenate([near, far]) if len(far) else near
+    far = np.empty((0, forward.outputs[0].shape[1]), np.float32)
+    with suppress(tf.errors.OpError):
+        far = _outputs(forward, FAR * (grey - 0.5))
+    return far[np.isfinite(far).all(axis=1)]
 
 
 def _head(output: Any) -> tuple[Any, str]:
